@@ -1,0 +1,1 @@
+"""Angles, coordinates, panoramas and the aerial mappings: pure functions, no files, no state."""
