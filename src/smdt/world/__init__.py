@@ -1,0 +1,1 @@
+"""Simulated places: raster layers with coordinates, and the views a street camera has of them."""

@@ -1,0 +1,128 @@
+"""A place as a stack of aligned rasters: colour, height above ground, class and objects, with coordinates.
+
+Positions inside a place are (east, north) in metres on the ground from its south-west corner. Rasters are
+north up; row 0 is the northern edge. The stack is anchored in Web Mercator, so it can be written as a GeoTIFF
+and read like any other aerial image.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from smdt.geometry.geodesy import from_web_mercator, to_web_mercator
+
+
+class Surface(IntEnum):
+    """What a pixel of a place shows; also the classes of rendered label maps (with SKY)."""
+
+    GRASS = 0
+    ROAD = 1
+    PAVEMENT = 2
+    FIELD = 3
+    WATER = 4
+    TREE = 5
+    BUILDING = 6
+    PARKING = 7
+    SKY = 8
+
+
+@dataclass(frozen=True)
+class Street:
+    """A street's centre line.
+
+    Attributes:
+        points_m: (N, 2) east, north of its vertices.
+        width_m: width of the carriageway.
+    """
+
+    points_m: npt.NDArray[np.float64]
+    width_m: float
+
+
+@dataclass(frozen=True)
+class BuildingTable:
+    """What rasters cannot say of buildings; row i describes the object whose raster number is i + 1.
+
+    Attributes:
+        centre_m: (N, 2) east, north.
+        half_size_m: (N, 2) half length and half depth.
+        angle_rad: (N,) direction of the length axis, anticlockwise from east.
+        facade: (N, 3) wall colour, RGB in 0..255.
+        storey_m: (N,) height of a storey.
+    """
+
+    centre_m: npt.NDArray[np.float32]
+    half_size_m: npt.NDArray[np.float32]
+    angle_rad: npt.NDArray[np.float32]
+    facade: npt.NDArray[np.float32]
+    storey_m: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Aligned layers of a place, and where on Earth it lies.
+
+    Attributes:
+        name: what made it, for people.
+        colour: (H, W, 3) uint8, seen from above.
+        height_m: (H, W) float32, height of the surface above the ground.
+        surface: (H, W) uint8 of :class:`Surface`.
+        object_id: (H, W) int32, 1 + row in ``buildings``, 0 where there is none.
+        buildings: attributes of the objects.
+        streets: centre lines.
+        pixel_m: metres on the ground per pixel.
+        latitude_deg: WGS84, of the south-west corner.
+        longitude_deg: WGS84, of the south-west corner.
+    """
+
+    name: str
+    colour: npt.NDArray[np.uint8]
+    height_m: npt.NDArray[np.float32]
+    surface: npt.NDArray[np.uint8]
+    object_id: npt.NDArray[np.int32]
+    buildings: BuildingTable
+    streets: tuple[Street, ...]
+    pixel_m: float
+    latitude_deg: float
+    longitude_deg: float
+
+    @property
+    def size_m(self) -> tuple[float, float]:
+        """Extent east and north in metres on the ground."""
+        height, width = self.surface.shape
+        return width * self.pixel_m, height * self.pixel_m
+
+    @property
+    def mercator_scale(self) -> float:
+        """Web-Mercator metres per metre on the ground, at the place's middle."""
+        middle = self.latitude_deg + math.degrees(self.size_m[1] / 2.0 / 6378137.0)
+        return 1.0 / math.cos(math.radians(middle))
+
+    def mercator_corner_m(self) -> tuple[float, float]:
+        """Web-Mercator x of the western edge and y of the northern edge."""
+        x, y = to_web_mercator(self.latitude_deg, self.longitude_deg)
+        return float(x), float(y) + self.size_m[1] * self.mercator_scale
+
+    def to_position(
+        self, east_m: npt.ArrayLike, north_m: npt.ArrayLike
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Latitude and longitude in degrees of places given in metres from the south-west corner."""
+        x, y = to_web_mercator(self.latitude_deg, self.longitude_deg)
+        scale = self.mercator_scale
+        return from_web_mercator(
+            x + np.asarray(east_m, dtype=np.float64) * scale,
+            y + np.asarray(north_m, dtype=np.float64) * scale,
+        )
+
+    def to_local_m(
+        self, latitude_deg: npt.ArrayLike, longitude_deg: npt.ArrayLike
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Metres east and north of the south-west corner: inverse of :meth:`to_position`."""
+        x, y = to_web_mercator(latitude_deg, longitude_deg)
+        x0, y0 = to_web_mercator(self.latitude_deg, self.longitude_deg)
+        return (x - x0) / self.mercator_scale, (y - y0) / self.mercator_scale
