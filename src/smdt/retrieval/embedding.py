@@ -1,0 +1,66 @@
+"""Images → strips, in batches: what the index, the evaluation and a single photo all go through."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from smdt.geometry.mapping import aerial_grid, map_aerial
+from smdt.retrieval.siamese import Siamese
+
+DEFAULT_TILE_SIDE_M = 150.0
+"""Side of the tiles for models trained on none in particular; CVUSA's are about 170 m, CVACT's about 145 m."""
+
+
+def tile_side_m(model: Siamese) -> float:
+    """The side of the aerial tiles a model wants, in metres."""
+    return model.config.tile_side_m or DEFAULT_TILE_SIDE_M
+
+
+@torch.inference_mode()
+def embed_ground(model: Siamese, panoramas: Tensor) -> Tensor:
+    """Strips (B, C, W) float32, on the CPU, of panoramas (B, 3, H, W) in [0, 1]; the views' mean is still in them."""
+    return _embed(model, panoramas, "ground")
+
+
+@torch.inference_mode()
+def embed_mapped(model: Siamese, mapped: Tensor) -> Tensor:
+    """Strips (B, C, W) float32, on the CPU, of aerial images that are mapped already, (B, 3, H, W) in [0, 1]."""
+    return _embed(model, mapped, "aerial")
+
+
+@torch.inference_mode()
+def embed_aerial(model: Siamese, tiles: Tensor, side_m: float) -> Tensor:
+    """Strips (B, C, W) float32, on the CPU, of square north-up tiles (B, 3, S, S) uint8 of a side in metres."""
+    config = model.config
+    grid = aerial_grid(
+        config.mapping, tiles.shape[-1], config.height_px, config.width_px, half_side_m=side_m / 2.0
+    )
+    return _embed(model, map_aerial(tiles, grid) / 255.0, "aerial")
+
+
+def _embed(model: Siamese, images: Tensor, view: str) -> Tensor:
+    device = model.ground_mean.device
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast_bfloat16(device)):
+        strips: Tensor = model(images.to(device), view)
+    return strips.float().cpu()
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is computed in hardware there (on a CPU: AVX-512 BF16 or AMX); else it would be slower."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def centre_queries(model: Siamese, strips: Tensor, set_mean: Tensor | None = None) -> Tensor:
+    """Remove the ground view's mean from query strips (Q, C, W), if the model wants that.
+
+    Args:
+        model: its config says whether, and it carries the mean for lone photos.
+        strips: query strips.
+        set_mean: the mean (C, W) or (C, 1) of a whole query set; the model's own (C,) unless given.
+    """
+    if not model.config.remove_mean:
+        return strips
+    return strips - (model.ground_mean.cpu()[:, None] if set_mean is None else set_mean)

