@@ -1,0 +1,1 @@
+"""Training: one file for each thing that can be trained."""
