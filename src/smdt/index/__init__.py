@@ -1,0 +1,1 @@
+"""Descriptors of aerial tiles with their coordinates, on disk: build, open, search."""

@@ -1,0 +1,192 @@
+"""Photo → ranked places: the main job of this software."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from smdt.geometry.geodesy import offset_position
+from smdt.geometry.panorama import PanoramaFrame
+from smdt.imagery.photo import load_photo, photo_to_frame
+from smdt.index.store import DescriptorIndex
+from smdt.retrieval.embedding import centre_queries, embed_ground
+from smdt.retrieval.matching import normalise_queries
+from smdt.retrieval.siamese import Siamese
+
+_METRES_PER_DEGREE = 111_320.0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One place a photo may have been taken.
+
+    Attributes:
+        rank: 1 for the best.
+        latitude_deg: WGS84.
+        longitude_deg: WGS84.
+        heading_deg: azimuth the photo's centre column looks along, clockwise from north.
+        score: similarity of photo and tile, at most 1.
+        tile: number of the tile in the index.
+    """
+
+    rank: int
+    latitude_deg: float
+    longitude_deg: float
+    heading_deg: float
+    score: float
+    tile: int
+
+
+@dataclass(frozen=True)
+class Located:
+    """What was found for one photo: candidates, best first, and how sure the answer is.
+
+    Attributes:
+        photo: the photo's file.
+        candidates: ranked places, best first, at least ``LocateConfig.apart_m`` apart.
+        confidence: in [0, 1]: the share of the model's belief that lies around the best place.
+        field_of_view_deg: how wide the photo is; 360 for a panorama.
+    """
+
+    photo: Path
+    candidates: tuple[Candidate, ...]
+    confidence: float
+    field_of_view_deg: float = 360.0
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Where a photo was really taken, where that is known."""
+
+    latitude_deg: float
+    longitude_deg: float
+    heading_deg: float | None = None
+
+
+@dataclass(frozen=True)
+class LocateConfig:
+    """How photos are located.
+
+    Attributes:
+        heading_deg: azimuth of the photos' centre, if it is known; found otherwise.
+        field_of_view_deg: of flat photos; from EXIF unless given.
+        panorama: whether photos are 360° panoramas; told from the file unless given.
+        pitch_deg: elevation of flat photos' optical axis.
+        top: candidates to give.
+        apart_m: least distance between two candidates.
+    """
+
+    heading_deg: float | None = None
+    field_of_view_deg: float | None = None
+    panorama: bool | None = None
+    pitch_deg: float = 0.0
+    top: int = 5
+    apart_m: float = 25.0
+
+
+def locate(
+    photos: Sequence[Path],
+    index: DescriptorIndex,
+    model: Siamese,
+    config: LocateConfig | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Located]:
+    """Find where photos were taken.
+
+    Args:
+        photos: panoramas or flat photos.
+        index: of the area they may lie in, made by the same model.
+        model: embeds the photos.
+        config: what is known of them, and how many candidates to give.
+        progress: called with photos done and photos in all.
+
+    Raises:
+        ImageryError: if a photo cannot be read, or a flat one's field of view is not known.
+    """
+    config = config or LocateConfig()
+    found = []
+    for number, photo in enumerate(photos, start=1):
+        strip, mask, field_of_view = embed_photo(photo, model, config)
+        heading = None if config.heading_deg is None else torch.tensor([config.heading_deg])
+        scores, headings = index.search(strip[None], mask[None], heading)
+        candidates = rank_places(index, scores[0], headings[0], model.config.scale, config)
+        sure = confidence(index, scores[0], candidates[0], model, config)
+        found.append(Located(photo, candidates, sure, field_of_view))
+        if progress:
+            progress(number, len(photos))
+    return found
+
+
+def embed_photo(photo: Path, model: Siamese, config: LocateConfig) -> tuple[Tensor, Tensor, float]:
+    """A photo's strip (C, W) of unit norm, the mask (W,) of the azimuths it sees, and its field of view in degrees."""
+    frame = PanoramaFrame(model.config.height_px, model.config.width_px)
+    placed = photo_to_frame(
+        load_photo(photo),
+        frame,
+        fov_deg=config.field_of_view_deg,
+        panorama=config.panorama,
+        pitch_deg=config.pitch_deg,
+    )
+    strip = embed_ground(model, placed.image[None])
+    columns = placed.mask.any(0).view(model.columns, -1).float().mean(1) > 0.5
+    strip = normalise_queries(centre_queries(model, strip), columns[None])[0]
+    return strip, columns, placed.field_of_view_deg
+
+
+def rank_places(
+    index: DescriptorIndex, scores: Tensor, headings: Tensor, scale: float, config: LocateConfig
+) -> tuple[Candidate, ...]:
+    """The best places, each at least ``apart_m`` from the better ones, refined between neighbouring tiles.
+
+    A place's position is the mean of the tiles within one and a half strides around its best tile, weighted by
+    exp(scale·score), so that it may lie between tile centres.
+    """
+    candidates: list[Candidate] = []
+    open_scores = scores.clone()
+    while len(candidates) < config.top and bool(torch.isfinite(open_scores).any()):
+        best = int(open_scores.argmax())
+        east, north = offsets_m(index, best)
+        away = torch.hypot(east, north)
+        around = away < 1.5 * index.info.stride_m
+        weight = torch.softmax(scale * scores[around].double(), 0)
+        latitude, longitude = offset_position(
+            float(index.latitude_deg[best]),
+            float(index.longitude_deg[best]),
+            float((weight * east[around]).sum()),
+            float((weight * north[around]).sum()),
+        )
+        candidates.append(
+            Candidate(
+                rank=len(candidates) + 1,
+                latitude_deg=float(latitude),
+                longitude_deg=float(longitude),
+                heading_deg=float(headings[best]) % 360.0,
+                score=float(scores[best]),
+                tile=best,
+            )
+        )
+        open_scores[away < config.apart_m] = -torch.inf
+    return tuple(candidates)
+
+
+def confidence(
+    index: DescriptorIndex, scores: Tensor, best: Candidate, model: Siamese, config: LocateConfig
+) -> float:
+    """Share of softmax(scale·score) over all tiles that lies within ``apart_m`` of the best place."""
+    belief = torch.softmax(model.config.scale * scores.double(), 0)
+    east, north = offsets_m(index, best.tile)
+    return float(belief[torch.hypot(east, north) < config.apart_m].sum())
+
+
+def offsets_m(index: DescriptorIndex, tile: int) -> tuple[Tensor, Tensor]:
+    """Metres east and north of every tile from one, in the plane around it (good to 0.1 % over some kilometres)."""
+    latitude = index.latitude_deg[tile]
+    north = (index.latitude_deg - latitude) * _METRES_PER_DEGREE
+    shrink = float(np.cos(np.deg2rad(float(latitude))))
+    east = torch.remainder(index.longitude_deg - index.longitude_deg[tile] + 180.0, 360.0) - 180.0
+    return east * _METRES_PER_DEGREE * shrink, north
