@@ -1,0 +1,210 @@
+"""The command line. Every command is a thin shell over one function; heavy imports live inside the commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from smdt import __version__
+from smdt.errors import SmdtError
+
+_FILE = click.Path(path_type=Path)
+_MAPPINGS = click.Choice(["polar", "perspective", "mixed"])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="smdt")
+def cli() -> None:
+    """Find where a street photo was taken by matching it against aerial imagery."""
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on standard error and exit status 2."""
+    try:
+        cli.main(standalone_mode=False)
+    except SmdtError as error:
+        click.echo(f"smdt: {error}", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("smdt: stopped", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+@cli.group()
+def index() -> None:
+    """Build and look at indexes of aerial imagery."""
+
+
+@index.command("build")
+@click.argument("imagery", type=_FILE)
+@click.option("--out", type=_FILE, required=True, help="Folder to write.")
+@click.option(
+    "--model", default="town", show_default=True, help="town, imagenet, a folder, or timm:BACKBONE."
+)
+@click.option("--side-m", type=float, help="Side of a tile in metres.  [default: the model's]")
+@click.option("--stride-m", type=float, help="Distance between tile centres.  [default: side / 8]")
+@click.option("--overwrite", is_flag=True, help="Replace an index of the same name.")
+def index_build(
+    imagery: Path, out: Path, model: str, side_m: float | None, stride_m: float | None, overwrite: bool
+) -> None:
+    """Index a GeoTIFF or COG, a folder of XYZ tiles, or an MBTiles file."""
+    from smdt.app.commands import build_index_at
+
+    build_index_at(imagery, out, model, side_m, stride_m, overwrite)
+
+
+@index.command("info")
+@click.argument("folder", type=_FILE)
+def index_info(folder: Path) -> None:
+    """Say what an index was made of."""
+    from dataclasses import asdict
+
+    from smdt.app.tables import print_facts
+    from smdt.index.store import read_info
+
+    print_facts(str(folder), {name: str(value) for name, value in asdict(read_info(folder)).items()})
+
+
+@cli.command()
+@click.argument("photos", nargs=-1, required=True, type=_FILE)
+@click.option("--index", "index_folder", type=_FILE, required=True, help="Made by `smdt index build`.")
+@click.option("--model", help="The index's own unless given.")
+@click.option("--heading-deg", type=float, help="Azimuth of the photos' centre, if known (a compass).")
+@click.option("--fov-deg", type=float, help="Horizontal field of view of flat photos.  [default: EXIF]")
+@click.option("--panorama/--flat", default=None, help="What the photos are.  [default: told from the file]")
+@click.option("--pitch-deg", type=float, default=0.0, help="How far flat photos look up.", show_default=True)
+@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="Places to give.")
+@click.option("--geojson", type=_FILE, help="Write all candidates as GeoJSON.")
+@click.option("--json", "json_file", type=_FILE, help="Write all candidates as plain JSON.")
+@click.option("--report", type=_FILE, help="Write a map with photos and tiles, one HTML file.")
+@click.option("--imagery", type=_FILE, help="For the report, if the imagery has moved since indexing.")
+def locate(photos: tuple[Path, ...], **options: Any) -> None:
+    """Find where photos were taken: ranked latitude, longitude, heading and score."""
+    from smdt.app.commands import locate_photos
+
+    locate_photos(photos, **options)
+
+
+@cli.command()
+@click.option("--dataset", type=click.Choice(["cvusa", "cvact", "vigor", "folder"]), required=True)
+@click.option("--root", type=_FILE, required=True, help="The data set's folder, in its published layout.")
+@click.option(
+    "--split", default=None, help="val, test, train; VIGOR: same-test, cross-test …  [default: the usual one]"
+)
+@click.option(
+    "--model", default="town", show_default=True, help="town, imagenet, a folder, or timm:BACKBONE."
+)
+@click.option("--mapping", type=_MAPPINGS, help="Of the aerial images.  [default: the model's]")
+@click.option("--skip-missing", is_flag=True, help="Leave pairs out whose picture is missing, and say so.")
+@click.option("--use-polarmap", is_flag=True, help="Read the data set's ready-made polar images.")
+@click.option(
+    "--unknown-heading", is_flag=True, help="Turn queries at random; matching must find the heading."
+)
+@click.option("--fov-deg", "field_of_view_deg", type=float, default=360.0, show_default=True)
+@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Loader processes.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random headings.")
+@click.option("--json", "json_file", type=_FILE, help="Write the figures as JSON.")
+def evaluate(dataset: str, root: Path, split: str | None, model: str, **options: Any) -> None:
+    """Score a model on a data set: R@1, R@5, R@10, R@1% and heading error."""
+    from smdt.app.commands import evaluate_dataset
+
+    evaluate_dataset(dataset, root, split, model, options)
+
+
+@cli.command()
+@click.argument("aerial", type=_FILE)
+@click.option("--mapping", type=_MAPPINGS, default="mixed", show_default=True)
+@click.option("--out", type=_FILE, required=True, help="Picture to write (.png or .jpg).")
+@click.option("--height", "height_px", type=click.IntRange(min=2), default=128, show_default=True)
+@click.option("--width", "width_px", type=click.IntRange(min=4), default=512, show_default=True)
+@click.option(
+    "--side-m", type=float, default=170.0, show_default=True, help="Side of the aerial image in metres."
+)
+@click.option("--camera-height-m", type=float, default=2.5, show_default=True)
+@click.option("--join-m", type=float, default=12.0, show_default=True, help="Where mixed turns into polar.")
+def align(aerial: Path, mapping: str, out: Path, **options: Any) -> None:
+    """Map a square, north-up aerial image to the panorama frame."""
+    from smdt.app.commands import align_image
+
+    align_image(aerial, mapping, out, **options)
+
+
+@cli.group()
+def world() -> None:
+    """Make simulated places."""
+
+
+@world.command("town")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--side-m", type=float, default=1000.0, show_default=True)
+@click.option("--pixel-m", type=float, default=0.25, show_default=True)
+@click.option(
+    "--latitude", "latitude_deg", type=float, default=45.0, show_default=True, help="South-west corner."
+)
+@click.option("--longitude", "longitude_deg", type=float, default=-30.0, show_default=True)
+@click.option("--out", type=_FILE, required=True, help="Folder for colour.tif, height.tif and class.tif.")
+def world_town(out: Path, **options: Any) -> None:
+    """Build a procedural town and write its layers as GeoTIFFs."""
+    from smdt.app.commands import write_town
+
+    write_town(out, **options)
+
+
+@cli.group()
+def train() -> None:
+    """Train models."""
+
+
+@train.command("retrieval")
+@click.option("--config", type=_FILE, help="YAML file of settings; options here win over it.")
+@click.option("--out", type=_FILE, required=True, help="Folder for the model.")
+@click.option("--name", help="The model's name.  [default: town]")
+@click.option("--steps", type=int, help="Optimiser steps.  [default: 1000]")
+@click.option("--batch", type=int, help="Pairs a step.  [default: 32]")
+@click.option("--learning-rate", type=float, help="Peak rate.  [default: 0.002]")
+@click.option("--strip-channels", type=int, help="Width of the descriptor.  [default: 64]")
+@click.option("--town-seeds", help="Towns to learn from, like 1,2,5-9.  [default: 100-123]")
+@click.option("--seed", type=int, help="Of everything random.  [default: 0]")
+def train_retrieval(config: Path | None, **options: Any) -> None:
+    """Train the siamese model on simulated towns: no street photo needed."""
+    from smdt.app.commands import train_on_towns
+
+    train_on_towns(config, options)
+
+
+@train.command("ground-mean")
+@click.option("--out", type=_FILE, required=True, help="File to write (.safetensors).")
+@click.option("--panoramas", type=click.IntRange(min=1), default=480, show_default=True)
+@click.option("--town-seeds", default="100-107", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+def train_ground_mean(out: Path, panoramas: int, town_seeds: str, seed: int) -> None:
+    """Make the mean that model `imagenet` removes from a photo that comes alone, from simulated towns."""
+    from smdt.app.commands import make_ground_mean
+
+    make_ground_mean(out, panoramas, town_seeds, seed)
+
+
+@cli.command()
+@click.option("--out", type=_FILE, default=Path("demo"), show_default=True, help="Folder to write.")
+@click.option("--photos", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("--side-m", type=float, default=700.0, show_default=True, help="Side of the town.")
+@click.option("--seed", type=int, default=2022, show_default=True, help="Of the town, unseen in training.")
+def demo(out: Path, photos: int, side_m: float, seed: int) -> None:
+    """Build a town no training has seen, and find street photos in it."""
+    from smdt.app.demo import run_demo
+
+    run_demo(out, photos, side_m, seed)
+
+
+if __name__ == "__main__":
+    main()
