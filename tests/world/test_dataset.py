@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from smdt.errors import ConfigError
+from smdt.world.aerial import aerial_square
 from smdt.world.dataset import (
     HELD_OUT_SEEDS,
     PairConfig,
     PairSource,
-    aerial_square,
     check_training_seeds,
     clustered_positions,
 )
@@ -50,14 +50,13 @@ def test_positions_in_a_batch_are_apart_and_have_neighbours() -> None:
 
 
 def test_an_aerial_square_is_north_up_and_centred() -> None:
-    place = build_town(TownConfig(seed=5, side_m=240.0, pixel_m=0.5))
-    place.colour[:] = 0
-    place.colour[480 - 260 : 480 - 240, 220:240] = 255  # centred 115 m east, 125 m north of the corner
-    square = aerial_square(place, 115.0, 125.0, 40.0, 80)
+    view = torch.zeros(3, 480, 480)
+    view[:, 480 - 260 : 480 - 240, 220:240] = 255  # at 0.5 m: centred 115 m east, 125 m north of the corner
+    square = aerial_square(view, 0.5, 115.0, 125.0, 40.0, 80)
     assert square.shape == (3, 80, 80)
     bright = torch.nonzero(square[0] > 128).float()
     assert bright.mean(0).tolist() == pytest.approx([39.5, 39.5], abs=0.6)
-    north_west = aerial_square(place, 120.0, 120.0, 40.0, 80)
+    north_west = aerial_square(view, 0.5, 120.0, 120.0, 40.0, 80)
     rows, columns = torch.nonzero(north_west[0] > 128).float().mean(0).tolist()
     assert rows < 39
     assert columns < 39

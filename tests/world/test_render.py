@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from smdt.geometry.mapping import aerial_grid, map_aerial
-from smdt.world.dataset import aerial_square
+from smdt.world.aerial import aerial_square
 from smdt.world.layers import BuildingTable, Place, Street, Surface
-from smdt.world.render import RenderConfig, Renderer, Weather, street_positions
+from smdt.world.moment import Moment
+from smdt.world.render import RenderConfig, Renderer, street_positions
 
 CONFIG = RenderConfig(height_px=128, width_px=512, steps=400)
 DEGREES_PER_ROW = 360.0 * 224 / 1232 / 128
@@ -105,7 +106,9 @@ def test_the_ground_of_panorama_and_mapped_aerial_agree_in_azimuth() -> None:
             north = 100.0 + radius * math.cos(math.radians(azimuth))
             place.colour[rows - 1 - int(north / 0.25), int(east / 0.25)] = 255
     view = Renderer(place, CONFIG).panorama(100.0, 100.0)
-    tile = aerial_square(place, 100.0, 100.0, 100.0, 400)[None]
+    tile = aerial_square(torch.from_numpy(place.colour).permute(2, 0, 1), 0.25, 100.0, 100.0, 100.0, 400)[
+        None
+    ]
     mapped = map_aerial(tile, aerial_grid("polar", 400, 128, 512))[0, 0]
     ground = view.image[0, 80:100].float().amax(0)
     above = mapped[16:64].amax(0)  # 25 m and more: SAFA's centre is half a pixel off the image's middle
@@ -121,7 +124,7 @@ def test_same_camera_same_bytes_and_weather_changes_the_picture_only() -> None:
     renderer = Renderer(with_pillar(110.0, 130.0, 9.0), CONFIG)
     first, again = renderer.panorama(100.0, 100.0), renderer.panorama(100.0, 100.0)
     assert torch.equal(first.image, again.image)
-    other = renderer.panorama(100.0, 100.0, weather=Weather.draw(np.random.default_rng(1)))
+    other = renderer.panorama(100.0, 100.0, moment=Moment.draw(np.random.default_rng(1)))
     assert not torch.equal(first.image, other.image)
     assert torch.equal(first.surface, other.surface)
     assert torch.equal(first.depth_m, other.depth_m)

@@ -197,7 +197,7 @@ def train_ground_mean(out: Path, panoramas: int, town_seeds: str, seed: int) -> 
 @cli.command()
 @click.option("--out", type=_FILE, default=Path("demo"), show_default=True, help="Folder to write.")
 @click.option("--photos", type=click.IntRange(min=1), default=20, show_default=True)
-@click.option("--side-m", type=float, default=700.0, show_default=True, help="Side of the town.")
+@click.option("--side-m", type=float, default=600.0, show_default=True, help="Side of the town.")
 @click.option("--seed", type=int, default=2022, show_default=True, help="Of the town, unseen in training.")
 def demo(out: Path, photos: int, side_m: float, seed: int) -> None:
     """Build a town no training has seen, and find street photos in it."""

@@ -18,13 +18,14 @@ from smdt.errors import ConfigError
 from smdt.files import write_text_whole
 from smdt.locate import LocateConfig, Truth, locate
 from smdt.retrieval.models import load_model
+from smdt.world.aerial import write_aerial
 from smdt.world.dataset import HELD_OUT_SEEDS
 from smdt.world.layers import Place
-from smdt.world.render import RenderConfig, Renderer, Weather, street_positions
-from smdt.world.store import write_colour
+from smdt.world.moment import Moment
+from smdt.world.render import RenderConfig, Renderer, street_positions
 from smdt.world.town import TownConfig, build_town
 
-_PANORAMA = RenderConfig(height_px=224, width_px=1232, steps=480)
+_PANORAMA = RenderConfig(height_px=224, width_px=1232, steps=480, supersample=2)
 _NOTES = (
     "Everything here is simulated: the town, its aerial image and the street photos. The town lies in the open "
     "Atlantic so that nobody takes it for a real place.",
@@ -56,7 +57,7 @@ def run_demo(out: Path, photos: int, side_m: float, seed: int) -> None:
     say = console().print
     place = build_town(TownConfig(seed=seed, side_m=side_m))
     imagery = out / "town.tif"
-    write_colour(place, imagery)
+    write_aerial(place, imagery, Moment.draw(np.random.default_rng([seed, 3])))
     say(f"{imagery}: {place.name}, {side_m / 1000 * side_m / 1000:.2f} km² at {place.pixel_m:g} m per pixel")
     files, truths = take_photos(place, out / "photos", photos, seed)
     say(f"{out / 'photos'}: {photos} street panoramas, headings unknown to the model")
@@ -96,7 +97,7 @@ def take_photos(place: Place, folder: Path, count: int, seed: int) -> tuple[list
     files, truths = [], []
     for number, (east, north) in enumerate(street_positions(place, count, rng), start=1):
         heading = float(rng.uniform(0, 360))
-        view = renderer.panorama(east, north, heading, float(rng.uniform(2.0, 2.8)), Weather.draw(rng))
+        view = renderer.panorama(east, north, heading, float(rng.uniform(2.0, 2.8)), Moment.draw(rng))
         path = folder / f"photo-{number:02d}.jpg"
         Image.fromarray(view.image.permute(1, 2, 0).numpy()).save(path, quality=92)
         latitude, longitude = place.to_position(east, north)

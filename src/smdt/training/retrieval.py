@@ -38,7 +38,8 @@ class RetrievalTraining:
         name: the model's name.
         steps: optimiser steps.
         batch: pairs a step.
-        learning_rate: peak rate of the heads; the trunk learns at a fifth of it.
+        learning_rate: peak rate of the heads.
+        trunk_share: the trunk's rate as a share of that; 0 freezes it.
         strip_channels: channels of the strip.
         height_px: rows of both views.
         width_px: columns of both views.
@@ -57,6 +58,7 @@ class RetrievalTraining:
     steps: int = 1000
     batch: int = 32
     learning_rate: float = 2e-3
+    trunk_share: float = 0.2
     strip_channels: int = 64
     height_px: int = 128
     width_px: int = 512
@@ -170,12 +172,12 @@ def train_retrieval(
     model.eval()  # batch statistics stay ImageNet's: the two views' own would differ
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for name, parameter in model.trunk.named_parameters():  # edges and textures stay as ImageNet taught them
-        parameter.requires_grad_(not name.startswith(_FROZEN))
+        parameter.requires_grad_(settings.trunk_share > 0 and not name.startswith(_FROZEN))
     log_scale = nn.Parameter(torch.tensor(math.log(20.0)))
     rate = settings.learning_rate
     optimiser = torch.optim.AdamW(
         [
-            {"params": [p for p in model.trunk.parameters() if p.requires_grad], "lr": rate / 5},
+            {"params": [p for p in model.trunk.parameters() if p.requires_grad], "lr": rate * settings.trunk_share},
             {"params": [*model.heads.parameters(), log_scale], "lr": rate},
         ],
         weight_decay=0.02,

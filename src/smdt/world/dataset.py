@@ -8,17 +8,21 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from smdt.errors import ConfigError
+from smdt.world.aerial import aerial_square, aerial_view
 from smdt.world.layers import Place
-from smdt.world.render import RenderConfig, Renderer, Weather, street_positions
+from smdt.world.moment import Moment
+from smdt.world.render import RenderConfig, Renderer, street_positions
 from smdt.world.town import TownConfig, build_town
 
 HELD_OUT_SEEDS = frozenset(range(2022, 2032))
 """Towns that no training may see: the demo's and the benchmarks'."""
+
+Positions = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class PairBatch:
         heading_deg: (B,) azimuth of each panorama's centre column.
         offset_m: (B, 2) east, north of the camera from the tile's centre.
         position_m: (B, 2) east, north of the camera in the place.
+        surface: (B, H, W) uint8 of Surface, what each pixel of the panorama shows.
+        depth_m: (B, H, W) float32 horizontal distance; infinite for sky.
     """
 
     ground: Tensor
@@ -38,6 +44,8 @@ class PairBatch:
     heading_deg: Tensor
     offset_m: Tensor
     position_m: Tensor
+    surface: Tensor
+    depth_m: Tensor
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,11 @@ class PairConfig:
         width_px: its columns.
         max_offset_m: the camera is off the tile's centre by up to this, east and north each.
         random_heading: draw headings evenly; otherwise all look north.
+        camera_height_m: lowest and highest camera.
+        max_tilt_deg: the camera rolls and pitches by up to about this.
+        same_moment: both views see one moment: the same light and cars, to compare or to look at.
+        aerial_moments: aerial views of different days kept for each place.
+        supersample: rays to a pixel, each way.
     """
 
     tile_side_m: float = 100.0
@@ -59,6 +72,15 @@ class PairConfig:
     width_px: int = 512
     max_offset_m: float = 8.0
     random_heading: bool = True
+    camera_height_m: tuple[float, float] = (1.8, 3.0)
+    max_tilt_deg: float = 2.0
+    same_moment: bool = False
+    aerial_moments: int = 2
+    supersample: int = 1
+
+    def render_config(self) -> RenderConfig:
+        """The renderer's settings for these pairs."""
+        return RenderConfig(self.height_px, self.width_px, supersample=self.supersample)
 
 
 def check_training_seeds(seeds: Sequence[int]) -> None:
@@ -91,44 +113,66 @@ class PairSource:
         if not seeds:
             raise ConfigError("no town is given", where="--town-seeds", remedy="name one seed at least")
         self.seeds, self.config = tuple(seeds), config or PairConfig()
-        self._renderer = lru_cache(maxsize=None)(
-            lambda seed: Renderer(
-                build_town(TownConfig(seed=seed, side_m=town_side_m)),
-                RenderConfig(self.config.height_px, self.config.width_px),
-            )
+        self._town_side_m = town_side_m
+        self.renderer = lru_cache(maxsize=None)(self._renderer)
+        self._view = lru_cache(maxsize=96)(self._aerial_view)
+
+    def _renderer(self, seed: int) -> Renderer:
+        return Renderer(
+            build_town(TownConfig(seed=seed, side_m=self._town_side_m)), self.config.render_config()
         )
+
+    def _aerial_view(self, renderer: Renderer, number: int) -> tuple[Tensor, Moment]:
+        """The place's aerial view on one of its days, as bytes, and that day."""
+        moment = Moment.draw(np.random.default_rng([renderer.place.seed_of_name(), number, 19]))
+        return aerial_view(renderer.place, moment).round().byte(), moment
 
     def batch(self, size: int, rng: np.random.Generator) -> PairBatch:
         """Draw pairs of one town chosen at random."""
-        renderer: Renderer = self._renderer(self.seeds[int(rng.integers(len(self.seeds)))])
+        renderer: Renderer = self.renderer(self.seeds[int(rng.integers(len(self.seeds)))])
         return self.batch_of(renderer, clustered_positions(renderer.place, size, rng), rng)
 
-    def batch_of(self, renderer: Renderer, positions: np.ndarray, rng: np.random.Generator) -> PairBatch:
-        """Draw the pairs at given camera positions (B, 2) in metres."""
+    def batch_of(self, renderer: Renderer, positions: Positions, rng: np.random.Generator) -> PairBatch:
+        """Draw the pairs at given camera positions (B, 2) in metres, each view on a day of its own."""
         config, size = self.config, len(positions)
         headings = rng.uniform(0, 360, size) if config.random_heading else np.zeros(size)
         offsets = rng.uniform(-config.max_offset_m, config.max_offset_m, (size, 2))
-        ground, aerial = [], []
+        views, tiles = [], []
         for (east, north), heading, offset in zip(positions, headings, offsets, strict=True):
-            view = renderer.panorama(
-                float(east), float(north), float(heading), float(rng.uniform(1.8, 3.0)), Weather.draw(rng)
+            overhead, above = self._view(renderer, int(rng.integers(config.aerial_moments)))
+            moment = above if config.same_moment else Moment.draw(rng)
+            tilt = rng.normal(0, config.max_tilt_deg / 2, 2).clip(-config.max_tilt_deg, config.max_tilt_deg)
+            views.append(
+                renderer.panorama(
+                    float(east),
+                    float(north),
+                    float(heading),
+                    float(rng.uniform(*config.camera_height_m)),
+                    moment,
+                    roll_deg=float(tilt[0]),
+                    pitch_deg=float(tilt[1]),
+                )
             )
-            ground.append(view.image)
             centre = (float(east - offset[0]), float(north - offset[1]))
-            aerial.append(aerial_square(renderer.place, *centre, config.tile_side_m, config.tile_px))
+            tile = aerial_square(
+                overhead, renderer.place.pixel_m, *centre, config.tile_side_m, config.tile_px
+            )
+            tiles.append(Moment.draw(rng).sensor.take(tile, rng))
         return PairBatch(
-            torch.stack(ground).float() / 255.0,
-            torch.stack(aerial),
+            torch.stack([view.image for view in views]).float() / 255.0,
+            torch.stack(tiles),
             torch.from_numpy(headings).float(),
             torch.from_numpy(offsets).float(),
             torch.from_numpy(np.asarray(positions)).float(),
+            torch.stack([view.surface for view in views]),
+            torch.stack([view.depth_m for view in views]),
         )
 
 
-def clustered_positions(place: Place, count: int, rng: np.random.Generator) -> np.ndarray:
+def clustered_positions(place: Place, count: int, rng: np.random.Generator) -> Positions:
     """Street positions in clusters of about four neighbours, no two closer than 16 m: near misses to learn from."""
     pool = street_positions(place, 8 * count, rng)
-    chosen: list[np.ndarray] = []
+    chosen: list[Positions] = []
     while len(chosen) < count:
         anchor = pool[int(rng.integers(len(pool)))]
         near = pool[np.argsort(np.hypot(*(pool - anchor).T))[:40]]
@@ -140,17 +184,3 @@ def clustered_positions(place: Place, count: int, rng: np.random.Generator) -> n
         if len(pool) < 2:
             pool = street_positions(place, 8 * count, rng)
     return np.array(chosen)
-
-
-def aerial_square(place: Place, east_m: float, north_m: float, side_m: float, side_px: int) -> Tensor:
-    """The square of a place's colour layer around a position, (3, side_px, side_px) uint8; black beyond the edge."""
-    half = round(side_m / place.pixel_m / 2)
-    rows = place.surface.shape[0]
-    column, row = round(east_m / place.pixel_m), rows - round(north_m / place.pixel_m)
-    top, left = max(0, row - half), max(0, column - half)
-    window = place.colour[top : max(0, row + half), left : max(0, column + half)]
-    image = torch.zeros(3, 2 * half, 2 * half)
-    r, c = top - (row - half), left - (column - half)
-    image[:, r : r + window.shape[0], c : c + window.shape[1]] = torch.from_numpy(window).permute(2, 0, 1)
-    resized = F.interpolate(image[None], (side_px, side_px), mode="bilinear", antialias=True)[0]
-    return resized.round().clamp(0, 255).byte()

@@ -8,7 +8,8 @@ and read like any other aerial image.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
@@ -29,6 +30,11 @@ class Surface(IntEnum):
     BUILDING = 6
     PARKING = 7
     SKY = 8
+    VEHICLE = 9
+    BARE = 10
+    FENCE = 11
+    POLE = 12
+    PERSON = 13
 
 
 @dataclass(frozen=True)
@@ -64,12 +70,43 @@ class BuildingTable:
 
 
 @dataclass(frozen=True)
+class TreeTable:
+    """Single trees, which a height raster can only show as solid from crown to ground.
+
+    The renderer draws near ones with trunk and gaps; the rasters carry their crowns for the aerial view and for
+    distant trees.
+
+    Attributes:
+        centre_m: (N, 2) east, north.
+        radius_m: (N,) of the crown.
+        top_m: (N,) height of the crown's top.
+        crown_base_m: (N,) height of the crown's underside; 0 for hedges and bushes.
+        colour: (N, 3) leaf colour in summer, RGB in 0..255.
+        conifer: (N,) bool, pointed and evergreen.
+    """
+
+    centre_m: npt.NDArray[np.float32]
+    radius_m: npt.NDArray[np.float32]
+    top_m: npt.NDArray[np.float32]
+    crown_base_m: npt.NDArray[np.float32]
+    colour: npt.NDArray[np.float32]
+    conifer: npt.NDArray[np.bool_]
+
+    @staticmethod
+    def empty() -> TreeTable:
+        """No trees."""
+        none = np.zeros(0, np.float32)
+        pairs = none.reshape(0, 2)
+        return TreeTable(pairs, none, none, none, none.reshape(0, 3), np.zeros(0, np.bool_))
+
+
+@dataclass(frozen=True)
 class Place:
     """Aligned layers of a place, and where on Earth it lies.
 
     Attributes:
         name: what made it, for people.
-        colour: (H, W, 3) uint8, seen from above.
+        colour: (H, W, 3) uint8, seen from above in even light, without shadows.
         height_m: (H, W) float32, height of the surface above the ground.
         surface: (H, W) uint8 of :class:`Surface`.
         object_id: (H, W) int32, 1 + row in ``buildings``, 0 where there is none.
@@ -78,6 +115,11 @@ class Place:
         pixel_m: metres on the ground per pixel.
         latitude_deg: WGS84, of the south-west corner.
         longitude_deg: WGS84, of the south-west corner.
+        trees: single trees; their crowns are in the rasters too.
+        car_spots: (N, 3) east, north and direction (radians, anticlockwise from east) where a car may stand or drive.
+            The rasters show no cars: what moves is drawn for each moment.
+        poles: (N, 3) east, north and height of lamp posts, power poles and signs; not in the rasters.
+        attribution: whose data the place was made from, to be named wherever it is shown.
     """
 
     name: str
@@ -90,6 +132,14 @@ class Place:
     pixel_m: float
     latitude_deg: float
     longitude_deg: float
+    trees: TreeTable = field(default_factory=TreeTable.empty)
+    car_spots: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 3), np.float32))
+    poles: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 3), np.float32))
+    attribution: str = ""
+
+    def seed_of_name(self) -> int:
+        """A number that is the same for the same place: for what varies between places but not between runs."""
+        return zlib.crc32(self.name.encode())
 
     @property
     def size_m(self) -> tuple[float, float]:

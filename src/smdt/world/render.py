@@ -3,23 +3,35 @@
 For each azimuth column the height profile is read at log-spaced distances. The running maximum of the slope
 (height - camera) / distance along that profile says how high the horizon of everything nearer stands; the
 first distance at which it reaches a pixel row's slope is what that row sees. So one ``cummax`` and one
-``searchsorted`` give first hits with exact occlusion and no ray loop. Labels and depth come with the picture,
-from the same hits.
+``searchsorted`` give first hits with exact occlusion and no ray loop. Near trees, cars, people, poles and
+wires are met one by one (``sprites.py``). Labels and depth come with the picture, from the same hits.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from smdt.geometry.panorama import PanoramaFrame
+from smdt.world import sprites
+from smdt.world.facade import wall_colour
 from smdt.world.layers import Place, Surface
+from smdt.world.light import shadow
+from smdt.world.moment import Moment
+from smdt.world.pyramid import Pyramid, fill_holes
+from smdt.world.sky import sky_colour, through_air, tilt_rad
+from smdt.world.texture import cell_hash, noise_at
 
 _WALL_RISE_M = 0.7
+_SHADOW_REACH_M = 64.0
+_SHADOW_PIXEL_M = 0.5
+_MOST_TREES = 220
 
 
 @dataclass(frozen=True)
@@ -32,53 +44,23 @@ class RenderConfig:
         near_m: where the walk begins.
         far_m: where it ends; beyond is sky.
         steps: distances looked at for each column.
+        supersample: rays to a pixel, each way; 2 smooths outlines and costs about four times as much.
+        single_m: trees, cars and people are drawn one by one up to this distance; beyond, trees are solid.
+        shadows: cast shadows on the ground.
+        sprites: trees, cars, people, poles and wires one by one.
+        sensor: apply the moment's camera (exposure, blur, noise, JPEG).
     """
 
     height_px: int = 128
     width_px: int = 512
     near_m: float = 1.0
-    far_m: float = 260.0
-    steps: int = 320
-
-
-@dataclass(frozen=True)
-class Weather:
-    """What differs between two days: the light and the sky of a ground picture.
-
-    Attributes:
-        zenith: sky colour overhead, RGB in 0..255.
-        horizon: sky colour at the horizon.
-        clouds: 0 clear to 1 overcast.
-        exposure: factor on the finished picture.
-        tint: factor for each channel.
-        haze_m: distance at which the air's colour hides two thirds.
-        cloud_phase: shifts the clouds.
-    """
-
-    zenith: tuple[float, float, float] = (96.0, 142.0, 205.0)
-    horizon: tuple[float, float, float] = (202.0, 218.0, 232.0)
-    clouds: float = 0.4
-    exposure: float = 1.0
-    tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    haze_m: float = 900.0
-    cloud_phase: float = 0.0
-
-    @staticmethod
-    def draw(rng: np.random.Generator) -> Weather:
-        """A day at random."""
-        grey = rng.uniform(0, 1)
-        zenith = np.array([96.0, 142.0, 205.0]) * (1 - grey) + np.array([190.0, 195.0, 202.0]) * grey
-        horizon = np.array([205.0, 220.0, 234.0]) + rng.normal(0, 8, 3)
-        zenith, tint = zenith + rng.normal(0, 10, 3), rng.normal(1, 0.05, 3)
-        return Weather(
-            zenith=(float(zenith[0]), float(zenith[1]), float(zenith[2])),
-            horizon=(float(horizon[0]), float(horizon[1]), float(horizon[2])),
-            clouds=float(rng.uniform(0, 1)),
-            exposure=float(rng.uniform(0.75, 1.25)),
-            tint=(float(tint[0]), float(tint[1]), float(tint[2])),
-            haze_m=float(rng.uniform(300, 2000)),
-            cloud_phase=float(rng.uniform(0, 100)),
-        )
+    far_m: float = 320.0
+    steps: int = 288
+    supersample: int = 1
+    single_m: float = 45.0
+    shadows: bool = True
+    sprites: bool = True
+    sensor: bool = True
 
 
 @dataclass(frozen=True)
@@ -96,12 +78,21 @@ class View:
     depth_m: Tensor
 
 
+@dataclass
+class _Hit:
+    """What each pixel of a (W, H) panorama sees, filled step by step."""
+
+    colour: Tensor
+    surface: Tensor
+    depth: Tensor
+
+
 class Renderer:
-    """Renders panoramas of one place. Same inputs, same bytes.
+    """Renders panoramas of one place. Same inputs, same bytes on one device.
 
     Args:
         place: the layers.
-        config: size and reach.
+        config: size, reach and effects.
         device: where to compute.
     """
 
@@ -109,27 +100,61 @@ class Renderer:
         self, place: Place, config: RenderConfig | None = None, device: torch.device | str = "cpu"
     ) -> None:
         self.place, self.config, self.device = place, config or RenderConfig(), torch.device(device)
-        self._height = torch.from_numpy(place.height_m).reshape(-1).to(self.device)
-        self._surface = torch.from_numpy(place.surface).reshape(-1).to(self.device)
-        self._colour = torch.from_numpy(place.colour).reshape(-1, 3).to(self.device)
+        scale = self.config.supersample
+        self._frame = PanoramaFrame(self.config.height_px * scale, self.config.width_px * scale)
+        self._elevation = torch.deg2rad(self._frame.row_elevation_deg()).float().to(self.device)
+        column = (torch.arange(self._frame.width_px, dtype=torch.float64) + 0.5) / scale - 0.5
+        self._azimuth = (2 * math.pi * (column / self.config.width_px - 0.5)).float().to(self.device)
+        steps = torch.linspace(0, 1, self.config.steps, dtype=torch.float64)
+        radius = self.config.near_m * (self.config.far_m / self.config.near_m) ** steps
+        self._radius = radius.float().to(self.device)
+        self._load(place)
+
+    def _load(self, place: Place) -> None:
+        """Bring the layers to the device, with what is derived from them once."""
+        height = torch.from_numpy(place.height_m).to(self.device)
+        surface = torch.from_numpy(place.surface).to(self.device)
+        colour = torch.from_numpy(place.colour).to(self.device)
+        self._height, self._surface = height, surface
         self._object = torch.from_numpy(place.object_id).reshape(-1).to(self.device)
+        single = len(place.trees.radius_m) > 0 and self.config.sprites
+        crown = surface == Surface.TREE
+        # Where trees are drawn one by one, the near ground is what lies under them.
+        self._bare = torch.where(crown, torch.zeros_like(height), height).reshape(-1) if single else None
+        under = fill_holes(colour, crown) if single else colour
+        self._pyramid = Pyramid(colour, place.pixel_m)
+        self._ground = Pyramid(under, place.pixel_m) if single else self._pyramid
+        coarse = max(1, round(_SHADOW_PIXEL_M / place.pixel_m))
+        self._blocks = F.max_pool2d(height[None, None], coarse, ceil_mode=True)[0, 0]
+        self._block_m = place.pixel_m * coarse
         table = place.buildings
         columns = [table.centre_m, table.half_size_m, table.angle_rad[:, None], table.facade]
         rows = np.concatenate([*columns, table.storey_m[:, None]], axis=1).astype(np.float32)
         self._buildings = torch.from_numpy(np.concatenate([np.zeros((1, 9), np.float32), rows])).to(
             self.device
         )
-        frame = PanoramaFrame(self.config.height_px, self.config.width_px)
-        self._row_slope = torch.tan(torch.deg2rad(frame.row_elevation_deg())).float().to(self.device)
-        self._azimuth = torch.deg2rad(frame.column_azimuth_deg()).float().to(self.device)
-        steps = torch.linspace(0, 1, self.config.steps, dtype=torch.float64)
-        self._radius = (self.config.near_m * (self.config.far_m / self.config.near_m) ** steps).float()
-        self._radius = self._radius.to(self.device)
+        trees = place.trees
+        columns_of_trees = {
+            "east": trees.centre_m[:, 0],
+            "north": trees.centre_m[:, 1],
+            "radius": trees.radius_m,
+            "top": trees.top_m,
+            "base": trees.crown_base_m,
+            "colour": trees.colour,
+            "conifer": trees.conifer,
+            "number": np.arange(len(trees.radius_m)),
+        }
+        self._trees = {
+            name: torch.from_numpy(np.ascontiguousarray(v)).to(self.device)
+            for name, v in columns_of_trees.items()
+        }
+        self._cars = torch.from_numpy(place.car_spots).to(self.device)
+        self._poles = torch.from_numpy(place.poles).to(self.device)
 
     def ground_height_m(self, east_m: float, north_m: float) -> float:
         """Height of the surface at a position (0 on open ground)."""
         index = self._index(torch.tensor([east_m]), torch.tensor([north_m]))
-        return float(self._height[index[0]])
+        return float(self._height.reshape(-1)[index[0]])
 
     def _index(self, east: Tensor, north: Tensor) -> Tensor:
         """Flat raster index of positions, clamped to the place's edge."""
@@ -145,7 +170,10 @@ class Renderer:
         north_m: float,
         heading_deg: float = 0.0,
         camera_height_m: float = 2.5,
-        weather: Weather | None = None,
+        moment: Moment | None = None,
+        *,
+        roll_deg: float = 0.0,
+        pitch_deg: float = 0.0,
     ) -> View:
         """Render what a 360° camera sees.
 
@@ -154,86 +182,208 @@ class Renderer:
             north_m: camera position.
             heading_deg: azimuth of the centre column.
             camera_height_m: above the ground.
-            weather: light and sky; a mild day unless given.
+            moment: light, season, sky, traffic and sensor; a mild day unless given.
+            roll_deg: the camera leans to its right.
+            pitch_deg: the centre of the picture looks up.
         """
-        weather = weather or Weather()
-        azimuth = self._azimuth + float(np.deg2rad(heading_deg))
-        sine, cosine = torch.sin(azimuth)[:, None], torch.cos(azimuth)[:, None]
-        index = self._index(east_m + self._radius * sine, north_m + self._radius * cosine)  # (W, N)
-        height = self._height[index]
-        slope = (height - camera_height_m) / self._radius
-        rows = self._row_slope.expand(len(azimuth), -1).contiguous()
-        hit = torch.searchsorted(slope.cummax(dim=1).values, rows)  # (W, H): first step that rises to the row
-        sky = hit >= self.config.steps
-        hit = hit.clamp_max(self.config.steps - 1)
-        before = (hit - 1).clamp_min(0)
-        top, below = height.gather(1, hit), height.gather(1, before)
-        far, near = self._radius[hit], self._radius[before]
-        wall = (top - below > _WALL_RISE_M) & (camera_height_m + rows * far < top - 0.15)
-        level = ((top - camera_height_m) / rows).nan_to_num(0.0, 0.0, 0.0)  # where the ray meets that height
-        depth = torch.where(wall, 0.5 * (near + far), level.clamp(near, far))
-        east, north = east_m + depth * sine, north_m + depth * cosine
-        at = torch.where(wall, index.gather(1, hit), self._index(east, north))
-        surface = self._surface[at]
-        colour = self._colour[at].float()
-        z = camera_height_m + rows * depth
-        building = wall & (surface == Surface.BUILDING)
-        colour = torch.where(building[..., None], self._facade(at, east, north, z, sine, cosine), colour)
-        tree = (surface == Surface.TREE)[..., None]
-        shade = (0.45 + 0.75 * (z / top.clamp_min(0.5)).clamp(0, 1)) * (0.8 + 0.4 * _hash(east, north, z))
-        colour = torch.where(tree, colour * shade[..., None], colour)
-        colour = self._air(colour, depth, sky, azimuth, rows, weather)
-        surface = torch.where(sky, torch.full_like(surface, Surface.SKY), surface)
-        depth = torch.where(sky, torch.full_like(depth, torch.inf), depth)
-        image = colour.clamp(0, 255).byte().permute(2, 1, 0).contiguous()
-        return View(image, surface.t().contiguous(), depth.t().contiguous())
-
-    def _facade(
-        self, at: Tensor, east: Tensor, north: Tensor, z: Tensor, sine: Tensor, cosine: Tensor
-    ) -> Tensor:
-        """Wall colours (W, H, 3): a facade with rows of windows, lit by how it faces."""
-        row = self._buildings[self._object[at].long()]
-        turn_cos, turn_sin = torch.cos(row[..., 4]), torch.sin(row[..., 4])
-        da, db = east - row[..., 0], north - row[..., 1]
-        a, b = da * turn_cos + db * turn_sin, db * turn_cos - da * turn_sin
-        on_end = (a.abs() - row[..., 2]) > (b.abs() - row[..., 3])
-        along = torch.where(on_end, b, a)
-        storey = row[..., 8].clamp_min(1.0)
-        window = (torch.remainder(along, 2.4) - 1.2).abs() < 0.55
-        level = torch.remainder(z, storey)
-        window &= (level > 0.9) & (level < 2.2)
-        towards_a = sine * turn_cos + cosine * turn_sin
-        facing = torch.where(on_end, towards_a.abs(), (1 - towards_a**2).clamp_min(0).sqrt())
-        light = 0.7 + 0.3 * facing
-        glass = torch.tensor([62.0, 72.0, 84.0], device=z.device) + 50.0 * facing[..., None]
-        return torch.where(window[..., None], glass, row[..., 5:8] * light[..., None])
-
-    def _air(
-        self, colour: Tensor, depth: Tensor, sky: Tensor, azimuth: Tensor, rows: Tensor, weather: Weather
-    ) -> Tensor:
-        """Add haze, sky and clouds, then the day's exposure and tint."""
-        horizon = torch.tensor(weather.horizon, device=colour.device)
-        zenith = torch.tensor(weather.zenith, device=colour.device)
-        clear = torch.exp(-depth / weather.haze_m)[..., None]
-        colour = colour * clear + horizon * (1 - clear)
-        lift = rows.clamp(0.02, 1.0)
-        heaven = horizon + (zenith - horizon) * (lift / 0.6).clamp(0, 1).sqrt()[..., None]
-        u, v = torch.sin(azimuth)[:, None] / lift, torch.cos(azimuth)[:, None] / lift
-        phase = weather.cloud_phase
-        waves = (
-            torch.sin(1.1 * u + phase) + torch.sin(1.3 * v + 2.1 * phase) + torch.sin(0.7 * (u + v) - phase)
+        moment = moment or Moment()
+        azimuth = self._azimuth + math.radians(heading_deg)
+        tilt = tilt_rad(self._azimuth, roll_deg, pitch_deg)
+        slope = torch.tan((self._elevation[None] + tilt[:, None]).clamp(-1.5, 1.5))
+        eye = sprites.Eye(float(east_m), float(north_m), camera_height_m, azimuth, slope)
+        hit = self._walk(eye, moment)
+        if self.config.sprites:
+            for hits in self._singles(eye, moment, tilt):
+                _keep_nearest(hit, hits)
+        sky = torch.isinf(hit.depth)
+        image = through_air(hit.colour, hit.depth.nan_to_num(posinf=1e9), moment)
+        image = torch.where(
+            sky[..., None], sky_colour(azimuth[:, None].expand_as(slope), slope, moment), image
         )
-        waves = waves + 0.5 * torch.sin(2.9 * u - 1.7 * v + phase) + 0.4 * torch.sin(2.3 * v + 3.1 * u)
-        cover = torch.sigmoid(2.0 * (waves - 2.0 + 4.0 * weather.clouds))[..., None] * 0.8
-        heaven = heaven * (1 - cover) + 238.0 * cover
-        colour = torch.where(sky[..., None], heaven, colour)
-        return colour * weather.exposure * torch.tensor(weather.tint, device=colour.device)
+        return self._develop(image, hit, moment)
+
+    def _develop(self, image: Tensor, hit: _Hit, moment: Moment) -> View:
+        """Average the rays of each pixel and let the camera take the picture."""
+        scale = self.config.supersample
+        picture = image.permute(2, 1, 0).clamp(0, 255)
+        if scale > 1:
+            picture = F.avg_pool2d(picture, scale)
+        if self.config.sensor:
+            taken = moment.sensor.take(picture, np.random.default_rng([moment.seed, 5]))
+        else:
+            taken = picture.round().byte()
+        middle = slice(scale // 2, None, scale)
+        return View(
+            taken.contiguous(),
+            hit.surface.t()[middle, middle].contiguous(),
+            hit.depth.t()[middle, middle].contiguous(),
+        )
+
+    def _walk(self, eye: sprites.Eye, moment: Moment) -> _Hit:
+        """First hits on ground, roofs, walls and, far away, crowns."""
+        sine, cosine = torch.sin(eye.azimuth)[:, None], torch.cos(eye.azimuth)[:, None]
+        index = self._index(eye.east_m + self._radius * sine, eye.north_m + self._radius * cosine)  # (W, N)
+        height = self._height.reshape(-1)[index]
+        if self._bare is not None:
+            single = self._radius < self.config.single_m
+            height[:, single] = self._bare[index[:, single]]
+        rise = (height - eye.height_m) / self._radius
+        step = torch.searchsorted(rise.cummax(dim=1).values, eye.slope.contiguous())  # (W, H)
+        sky = step >= self.config.steps
+        step = step.clamp_max(self.config.steps - 1)
+        before = (step - 1).clamp_min(0)
+        top, below = height.gather(1, step), height.gather(1, before)
+        far, near = self._radius[step], self._radius[before]
+        wall = (top - below > _WALL_RISE_M) & (eye.height_m + eye.slope * far < top - 0.15)
+        level = ((top - eye.height_m) / eye.slope).nan_to_num(
+            0.0, 0.0, 0.0
+        )  # where the ray meets that height
+        depth = torch.where(wall, 0.5 * (near + far), level.clamp(near, far))
+        east, north = eye.east_m + depth * sine, eye.north_m + depth * cosine
+        at = torch.where(wall, index.gather(1, step), self._index(east, north))
+        surface = self._surface.reshape(-1)[at]
+        z = eye.height_m + eye.slope * depth
+        tree = surface == Surface.TREE
+        if self._bare is not None:
+            under = tree & (depth < self.config.single_m)
+            surface = torch.where(under, torch.full_like(surface, int(Surface.GRASS)), surface)
+            tree = tree & ~under
+        colour = self._surface_colour(eye, east, north, depth, surface, moment)
+        shade = (1 - moment.direct) * (
+            0.55 + 0.45 * (z / top.clamp_min(0.5)).clamp(0, 1)
+        ) + moment.direct * 0.8
+        speckle = 0.6 + 0.75 * noise_at(east * 31 + z * 17, north * 31 + z * 23)
+        leaf = torch.tensor(moment.leaf_tint, device=self.device)
+        crowns = colour * leaf * (shade * speckle)[..., None]
+        colour = torch.where(tree[..., None], crowns, colour)
+        wall_seen = wall & (surface == Surface.BUILDING)
+        if bool(wall_seen.any()):
+            number = self._object[at[wall_seen]].long()
+            colour[wall_seen] = wall_colour(
+                self._buildings[number], number, east[wall_seen], north[wall_seen], z[wall_seen],
+                depth[wall_seen], moment,
+            )  # fmt: skip
+        surface = torch.where(sky, torch.full_like(surface, int(Surface.SKY)), surface)
+        depth = torch.where(sky, torch.full_like(depth, torch.inf), depth)
+        return _Hit(colour, surface, depth)
+
+    def _surface_colour(
+        self, eye: sprites.Eye, east: Tensor, north: Tensor, depth: Tensor, surface: Tensor, moment: Moment
+    ) -> Tensor:
+        """Colour of ground and roofs (W, H, 3): the layer at the pixel's footprint, in this moment's light."""
+        footprint = depth**2 / max(eye.height_m, 0.5) * float(self._elevation[0] - self._elevation[1])
+        colour = self._ground.at(east, north, torch.maximum(footprint * 0.4, depth * 0.012))
+        grown = (surface == Surface.GRASS) | (surface == Surface.FIELD)
+        tint = torch.tensor(moment.grass_tint, device=self.device)
+        blades = 0.82 + 0.36 * noise_at(east * 60, north * 60)
+        grain = torch.where(grown, blades, 0.94 + 0.12 * noise_at(east * 90, north * 90))
+        grain = 1 + (grain - 1) * torch.exp(-depth / 14.0)
+        colour = torch.where(grown[..., None], colour * tint, colour) * grain[..., None]
+        if not self.config.shadows:
+            return colour
+        dark = self._shadow_at(eye, east, north, moment)
+        return colour * (1 - moment.direct * dark)[..., None]
+
+    def _shadow_at(self, eye: sprites.Eye, east: Tensor, north: Tensor, moment: Moment) -> Tensor:
+        """Cast shadow at positions, bilinear, from a window around the camera; what lies beyond is lit."""
+        reach = round(_SHADOW_REACH_M / self._block_m)
+        rows = self._blocks.shape[0]
+        column, row = int(eye.east_m / self._block_m), rows - 1 - int(eye.north_m / self._block_m)
+        left, top = max(0, column - reach), max(0, row - reach)
+        window = self._blocks[top : row + reach, left : column + reach]
+        cast = shadow(window, self._block_m, moment)
+        x = (east / self._block_m - left) / window.shape[1] * 2 - 1
+        y = (rows - north / self._block_m - top) / window.shape[0] * 2 - 1
+        return F.grid_sample(cast[None, None], torch.stack([x, y], -1)[None], align_corners=False)[0, 0]
+
+    def _singles(self, eye: sprites.Eye, moment: Moment, tilt: Tensor) -> list[sprites.Hits]:
+        """Hits on near things that are drawn one by one."""
+        found = []
+        reach = self.config.single_m
+        away = torch.hypot(self._trees["east"] - eye.east_m, self._trees["north"] - eye.north_m)
+        near = torch.nonzero(away < reach)[:, 0]
+        if len(near) > _MOST_TREES:
+            near = near[away[near].argsort()[:_MOST_TREES]]
+        if len(near):
+            found.append(sprites.tree_hits(eye, {n: v[near] for n, v in self._trees.items()}, moment))
+        cars = self._cars
+        away = torch.hypot(cars[:, 0] - eye.east_m, cars[:, 1] - eye.north_m)
+        boxes = sprites.car_boxes(cars, moment)  # all, so that who stands where depends on the moment alone
+        kept = torch.hypot(boxes["east"] - eye.east_m, boxes["north"] - eye.north_m)
+        kept = (kept < 70.0) & (kept > 3.2)
+        if bool(kept.any()):
+            found.append(sprites.box_hits(eye, {n: v[kept] for n, v in boxes.items()}, moment))
+        posts = self._posts(eye, moment)
+        if len(posts["east"]):
+            found.append(sprites.post_hits(eye, posts, moment, int(Surface.POLE)))
+        if len(self._poles) > 1:
+            row_deg = (self._frame.top_deg - self._frame.bottom_deg) / self._frame.height_px
+            found.append(
+                sprites.wire_hits(eye, self._poles, self._frame.top_deg, row_deg, torch.rad2deg(tilt))
+            )
+        people = self._people(eye, moment)
+        if len(people["east"]):
+            found.append(sprites.post_hits(eye, people, moment, int(Surface.PERSON)))
+        return found
+
+    def _posts(self, eye: sprites.Eye, moment: Moment) -> dict[str, Tensor]:
+        """The poles near the camera, grey or of wood by their height."""
+        del moment
+        away = torch.hypot(self._poles[:, 0] - eye.east_m, self._poles[:, 1] - eye.north_m)
+        poles = self._poles[(away < 90.0) & (away > 1.0)]
+        wood = (poles[:, 2] > 7.5)[:, None]
+        grey = torch.tensor([[128.0, 130.0, 132.0]], device=self.device)
+        brown = torch.tensor([[104.0, 88.0, 70.0]], device=self.device)
+        return {
+            "east": poles[:, 0],
+            "north": poles[:, 1],
+            "half_width": torch.where(wood[:, 0], 0.14, 0.07),
+            "top": poles[:, 2],
+            "colour": torch.where(wood, brown, grey),
+            "round": torch.zeros(len(poles), dtype=torch.bool, device=self.device),
+        }
+
+    def _people(self, eye: sprites.Eye, moment: Moment) -> dict[str, Tensor]:
+        """People on pavements and roads within 40 m, others at each moment."""
+        count = round(moment.crowd * 0.64 * 4)
+        number = torch.arange(count, device=self.device)
+        seed = torch.full_like(number, moment.seed % 100_003)
+        spread = [cell_hash(number, seed, torch.full_like(number, k)) for k in range(3)]
+        east, north = eye.east_m + 80 * (spread[0] - 0.5), eye.north_m + 80 * (spread[1] - 0.5)
+        surface = self._surface.reshape(-1)[self._index(east, north)]
+        there = (surface == Surface.PAVEMENT) | ((surface == Surface.ROAD) & (spread[2] < 0.08))
+        there &= torch.hypot(east - eye.east_m, north - eye.north_m) > 2.5
+        cloth = torch.stack(
+            [40 + 170 * cell_hash(number, seed, torch.full_like(number, k)) for k in (4, 5, 6)], -1
+        )
+        return {
+            "east": east[there],
+            "north": north[there],
+            "half_width": torch.full_like(east[there], 0.27),
+            "top": 1.55 + 0.3 * spread[2][there],
+            "colour": cloth[there],
+            "round": torch.ones_like(there[there]),
+        }
 
 
-def _hash(east: Tensor, north: Tensor, z: Tensor) -> Tensor:
-    """A repeatable value in 0..1 for each cell of half a metre: the mottle of leaves."""
-    cells = (east * 2).floor() * 12.9898 + (north * 2).floor() * 78.233 + (z * 2).floor() * 37.719
-    return torch.frac(torch.sin(cells) * 43758.5453).abs()
+def _keep_nearest(hit: _Hit, hits: sprites.Hits) -> None:
+    """Write points into the picture where they are nearer than what it shows, the nearest of each pixel."""
+    depth = hit.depth.reshape(-1)
+    nearer = hits.depth < depth[hits.pixel]
+    pixel, far = hits.pixel[nearer], hits.depth[nearer]
+    if not len(pixel):
+        return
+    depth.scatter_reduce_(0, pixel, far, "amin")
+    # Several points may share the least depth: the last of them in order wins, on every device alike.
+    order = torch.arange(len(pixel), device=pixel.device)
+    order = torch.where(far == depth[pixel], order, torch.full_like(order, -1))
+    winner = torch.full((len(depth),), -1, dtype=torch.int64, device=pixel.device)
+    winner.scatter_reduce_(0, pixel, order, "amax")
+    won = torch.nonzero(winner >= 0)[:, 0]
+    chosen = torch.nonzero(nearer)[:, 0][winner[won]]
+    hit.depth = depth.view_as(hit.depth)
+    hit.colour.view(-1, 3)[won] = hits.colour[chosen]
+    hit.surface.view(-1)[won] = hits.surface[chosen]
 
 
 def street_positions(
