@@ -15,7 +15,7 @@ torch.set_num_threads(1)  # many small operations: more threads are slower, and 
 
 @pytest.fixture(scope="session")
 def small_town() -> Place:
-    return build_town(TownConfig(seed=5, side_m=240.0, pixel_m=0.5))
+    return build_town(TownConfig(seed=5, side_m=240.0, pixel_m=0.5, style="organic"))
 
 
 @pytest.fixture(scope="session")

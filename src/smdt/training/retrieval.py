@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from smdt.errors import ConfigError, TrainingError
 from smdt.geometry.mapping import aerial_grid, map_aerial
@@ -46,8 +47,10 @@ class RetrievalTraining:
         town_seeds: towns to learn from.
         town_side_m: side of each town.
         tile_side_m: side of the aerial tiles.
+        tile_factors: a batch's tiles are larger by one of these, for imagery of several scales.
         max_offset_m: cameras stand off the tile's centre by up to this, east and north each.
         narrow_share: share of batches whose queries see only a part of the circle.
+        workers: processes that render beside the training; 0 renders in between.
         seed: of everything random.
         log_every: steps between log lines.
         save_every: steps between saves of the model as it stands.
@@ -65,8 +68,10 @@ class RetrievalTraining:
     town_seeds: tuple[int, ...] = tuple(range(100, 124))
     town_side_m: float = 600.0
     tile_side_m: float = 100.0
+    tile_factors: tuple[float, ...] = (1.0,)
     max_offset_m: float = 8.0
     narrow_share: float = 0.25
+    workers: int = 1
     seed: int = 0
     log_every: int = 25
     save_every: int = 200
@@ -110,6 +115,17 @@ def contrast_loss(
         second = log_share.gather(1, ((low.long() + 1) % width)[:, None])[:, 0]
         total = total - ((1 - weight) * first + weight * second).mean()
     return total / 2
+
+
+def centred(strips: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Strips (B, C, W) less their mean over the batch and the columns seen, and that mean (C,), detached.
+
+    What all places of a view have in common tells none apart, and it is what differs most between simulated and real
+    pictures; the model never learns to rely on it.
+    """
+    seen = torch.ones_like(strips[:, 0]) if mask is None else mask.to(strips.dtype)
+    mean = torch.einsum("bcw,bw->c", strips, seen) / seen.sum()
+    return strips - mean[:, None], mean.detach()
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -158,7 +174,6 @@ def train_retrieval(
         TrainingError: if the loss is no longer a number.
     """
     torch.manual_seed(settings.seed)
-    rng = np.random.default_rng(settings.seed)
     generator = torch.Generator().manual_seed(settings.seed)
     config = SiameseConfig(
         name=settings.name,
@@ -166,6 +181,7 @@ def train_retrieval(
         height_px=settings.height_px,
         width_px=settings.width_px,
         tile_side_m=settings.tile_side_m,
+        remove_mean=True,
     )
     model = Siamese(config)
     model.trunk.load_state_dict(imagenet_lite0_state(), strict=False)
@@ -177,7 +193,10 @@ def train_retrieval(
     rate = settings.learning_rate
     optimiser = torch.optim.AdamW(
         [
-            {"params": [p for p in model.trunk.parameters() if p.requires_grad], "lr": rate * settings.trunk_share},
+            {
+                "params": [p for p in model.trunk.parameters() if p.requires_grad],
+                "lr": rate * settings.trunk_share,
+            },
             {"params": [*model.heads.parameters(), log_scale], "lr": rate},
         ],
         weight_decay=0.02,
@@ -194,17 +213,21 @@ def train_retrieval(
         width_px=settings.width_px,
         max_offset_m=settings.max_offset_m,
     )
-    source = PairSource(settings.town_seeds, settings.town_side_m, pairs)
+    loader = DataLoader(_Batches(settings, pairs), batch_size=None, num_workers=settings.workers)
+    batches = iter(loader)
     started = time.monotonic()
     window: list[tuple[float, float]] = []
     for step in range(1, settings.steps + 1):
-        batch = source.batch(settings.batch, rng)
+        batch: PairBatch = next(batches)
         narrow = float(torch.rand(1, generator=generator)) < settings.narrow_share
         mask = narrow_mask(settings.batch, model.columns, generator) if narrow else None
         ground, aerial = _views(batch, config, mask, generator)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             queries, references = model(ground, "ground"), model(aerial, "aerial")
-        queries, references = queries.float(), references.float()
+        queries, mean = centred(queries.float(), mask)
+        references, _ = centred(references.float())
+        kept = 0.0 if step == 1 else min(0.98, 1 - 1 / step)
+        model.ground_mean.mul_(kept).add_(mean, alpha=1 - kept)
         loss = contrast_loss(queries, references, batch.heading_deg, log_scale.exp().clamp_max(100.0), mask)
         if not torch.isfinite(loss):
             raise TrainingError(
@@ -227,6 +250,26 @@ def train_retrieval(
             model.config = replace(config, scale=float(log_scale.detach().exp()))
             save_model(model, settings.out, training_record(settings, step, time.monotonic() - started))
     return model.eval()
+
+
+class _Batches(IterableDataset[PairBatch]):
+    """Endless batches of pairs; every worker draws its own, and their order depends on the settings alone."""
+
+    def __init__(self, settings: RetrievalTraining, pairs: PairConfig) -> None:
+        self._settings, self._pairs = settings, pairs
+
+    def __iter__(self) -> Iterator[PairBatch]:
+        settings, worker = self._settings, get_worker_info()
+        if worker is not None:
+            torch.set_num_threads(1)
+        rng = np.random.default_rng([settings.seed, 0 if worker is None else worker.id])
+        source = PairSource(settings.town_seeds, settings.town_side_m, self._pairs)
+        sources = [
+            source.with_config(replace(self._pairs, tile_side_m=settings.tile_side_m * factor))
+            for factor in settings.tile_factors
+        ]
+        while True:
+            yield sources[int(rng.integers(len(sources)))].batch(settings.batch, rng)
 
 
 def _views(

@@ -85,11 +85,14 @@ def _lean(colour: Tensor, height: Tensor, pixel_m: float, moment: Moment) -> Ten
     if max(abs(moment.lean[0]), abs(moment.lean[1])) * float(height.max()) < 0.5 * pixel_m:
         return colour
     leaned = colour.clone()
-    levels = int(float(height.max()) / _LEAN_STEP_M) + 1
+    step_m = max(
+        _LEAN_STEP_M, pixel_m / max(abs(moment.lean[0]), abs(moment.lean[1]))
+    )  # a pixel's shift at least
+    levels = int(float(height.max()) / step_m) + 1
     for level in range(1, levels + 1):
-        columns = round(level * _LEAN_STEP_M * moment.lean[0] / pixel_m)
-        rows = -round(level * _LEAN_STEP_M * moment.lean[1] / pixel_m)
-        high = torch.roll(height >= (level - 0.5) * _LEAN_STEP_M, (rows, columns), (0, 1))
+        columns = round(level * step_m * moment.lean[0] / pixel_m)
+        rows = -round(level * step_m * moment.lean[1] / pixel_m)
+        high = torch.roll(height >= (level - 0.5) * step_m, (rows, columns), (0, 1))
         leaned = torch.where(high[..., None], torch.roll(colour, (rows, columns), (0, 1)), leaned)
     return leaned
 

@@ -3,8 +3,9 @@ days."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -117,6 +118,12 @@ class PairSource:
         self.renderer = lru_cache(maxsize=None)(self._renderer)
         self._view = lru_cache(maxsize=96)(self._aerial_view)
 
+    def with_config(self, config: PairConfig) -> PairSource:
+        """Another way of drawing pairs from the same towns, which are built only once; picture sizes stay."""
+        other = copy.copy(self)
+        other.config = replace(config, height_px=self.config.height_px, width_px=self.config.width_px)
+        return other
+
     def _renderer(self, seed: int) -> Renderer:
         return Renderer(
             build_town(TownConfig(seed=seed, side_m=self._town_side_m)), self.config.render_config()
@@ -169,18 +176,30 @@ class PairSource:
         )
 
 
-def clustered_positions(place: Place, count: int, rng: np.random.Generator) -> Positions:
-    """Street positions in clusters of about four neighbours, no two closer than 16 m: near misses to learn from."""
-    pool = street_positions(place, 8 * count, rng)
+def clustered_positions(
+    place: Place, count: int, rng: np.random.Generator, apart_m: float = 16.0
+) -> Positions:
+    """Street positions in clusters of about four neighbours: near misses to learn from.
+
+    Args:
+        place: with streets.
+        count: how many.
+        rng: where the randomness comes from.
+        apart_m: no two are closer; halved as often as it takes where the streets are too short for that.
+    """
     chosen: list[Positions] = []
-    while len(chosen) < count:
-        anchor = pool[int(rng.integers(len(pool)))]
-        near = pool[np.argsort(np.hypot(*(pool - anchor).T))[:40]]
-        for spot in near[: 4 if len(pool) > 40 else 1]:
-            others = np.array(chosen).reshape(-1, 2)
-            if len(chosen) < count and np.all(np.hypot(*(others - spot).T) >= 16.0):
-                chosen.append(spot)
-        pool = pool[np.hypot(*(pool - anchor).T) >= 1.0]
-        if len(pool) < 2:
-            pool = street_positions(place, 8 * count, rng)
-    return np.array(chosen)
+    while True:
+        pool = street_positions(place, 8 * count, rng)
+        for anchor in pool[rng.permutation(len(pool))]:
+            near = pool[np.argsort(np.hypot(*(pool - anchor).T))[:40]]
+            found = 0
+            for spot in near:
+                others = np.array(chosen).reshape(-1, 2)
+                if np.all(np.hypot(*(others - spot).T) >= apart_m):
+                    chosen.append(spot)
+                    found += 1
+                if len(chosen) == count:
+                    return np.array(chosen)
+                if found == 4:
+                    break
+        apart_m /= 2

@@ -63,12 +63,12 @@ class Sensor:
     @staticmethod
     def draw(rng: np.random.Generator) -> Sensor:
         """A camera at random."""
-        balance = rng.normal(1, 0.05, 3)
+        balance = rng.normal(1, 0.03, 3)
         return Sensor(
-            exposure=float(rng.uniform(0.8, 1.25)),
+            exposure=float(rng.uniform(0.78, 1.12)),
             white_balance=(float(balance[0]), float(balance[1]), float(balance[2])),
             gamma=float(rng.uniform(0.8, 1.25)),
-            saturation=float(rng.uniform(0.6, 1.3)),
+            saturation=float(rng.uniform(0.6, 1.15)),
             blur_px=float(rng.uniform(0, 0.8)),
             noise=float(rng.uniform(0, 5)),
             jpeg_quality=int(rng.integers(55, 96)),
@@ -153,8 +153,8 @@ class Moment:
         leaf = {
             "summer": (1.0, 1.0, 1.0),
             "spring": (1.08, 1.14, 0.9),
-            "autumn": (1.5, 1.02, 0.6),
-            "winter": (1.15, 0.95, 0.85),
+            "autumn": (1.3, 1.0, 0.7),
+            "winter": (1.08, 0.96, 0.88),
         }[season]
         grass = {
             "summer": (1.0, 1.0, 1.0),
@@ -165,7 +165,7 @@ class Moment:
         full = {"summer": (0.85, 1.0), "spring": (0.7, 1.0), "autumn": (0.5, 0.95), "winter": (0.3, 0.6)}[
             season
         ]
-        jitter = rng.normal(1, 0.06, 6)
+        jitter = rng.normal(1, 0.035, 6)
         return Moment(
             sun=Sun(float(rng.uniform(80, 280)), float(rng.uniform(25, 65))),
             direct=float(0.15 + 0.5 * (1 - overcast)),

@@ -52,21 +52,30 @@ class Pyramid:
         return upper * (1 - part_y) + lower * part_y
 
 
-def fill_holes(colour: Tensor, hole: Tensor) -> Tensor:
-    """The colour layer with holes filled from around them, darker, as under trees."""
+def fill_holes(colour: Tensor, hole: Tensor, darken: float = 0.8) -> Tensor:
+    """A colour layer with its holes filled from around them, somewhat darker, as the ground under trees.
+
+    Push and pull: known colours are averaged down level by level until every hole has some, and what is still
+    unknown at a level is taken from the next coarser one.
+
+    Args:
+        colour: (H, W, 3) uint8.
+        hole: (H, W) bool.
+        darken: factor on what is filled in.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
     keep = (~hole).float()[None, None]
-    layer = colour.permute(2, 0, 1)[None].float()
-    total, weight = layer * keep, keep
-    filled = layer[0]
-    found = keep[0, 0] > 0
-    for size in (9, 33, 129):
-        total = F.avg_pool2d(layer * keep, size, stride=4, padding=size // 2, count_include_pad=False)
-        weight = F.avg_pool2d(keep, size, stride=4, padding=size // 2, count_include_pad=False)
-        mean = F.interpolate(
-            total / weight.clamp_min(1e-6), layer.shape[-2:], mode="bilinear", align_corners=False
-        )
-        known = F.interpolate(weight, layer.shape[-2:], mode="nearest")[0, 0] > 0.02
-        use = ~found & known
-        filled = torch.where(use, 0.8 * mean[0], filled)
-        found = found | use
-    return filled.permute(1, 2, 0).round().clamp(0, 255).byte()
+    total = colour.permute(2, 0, 1)[None].float() * keep
+    levels = [(total, keep)]
+    while min(levels[-1][0].shape[-2:]) > 2 and bool((levels[-1][1] == 0).any()):
+        levels.append(tuple(F.avg_pool2d(one, 2, ceil_mode=True) for one in levels[-1]))  # type: ignore[arg-type]
+    total, weight = levels.pop()
+    filled = total / weight.clamp_min(1e-6)
+    while levels:
+        total, weight = levels.pop()
+        coarse = F.interpolate(filled, total.shape[-2:], mode="bilinear", align_corners=False)
+        filled = torch.where(weight > 0, total / weight.clamp_min(1e-6), coarse)
+    filled = torch.where(hole, darken * filled, filled)
+    return filled[0].permute(1, 2, 0).round().clamp(0, 255).byte()

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from smdt.errors import ConfigError
 from smdt.geometry.panorama import PanoramaFrame
 from smdt.world import sprites
 from smdt.world.facade import wall_colour
@@ -252,7 +253,8 @@ class Renderer:
         shade = (1 - moment.direct) * (
             0.55 + 0.45 * (z / top.clamp_min(0.5)).clamp(0, 1)
         ) + moment.direct * 0.8
-        speckle = 0.6 + 0.75 * noise_at(east * 31 + z * 17, north * 31 + z * 23)
+        around = eye.azimuth[:, None] * depth  # metres along the crown, so that its mottle is not drawn out
+        speckle = 0.45 + 0.5 * noise_at(around * 34, z * 34) + 0.5 * noise_at(around * 110, z * 110)
         leaf = torch.tensor(moment.leaf_tint, device=self.device)
         crowns = colour * leaf * (shade * speckle)[..., None]
         colour = torch.where(tree[..., None], crowns, colour)
@@ -310,7 +312,7 @@ class Renderer:
         away = torch.hypot(cars[:, 0] - eye.east_m, cars[:, 1] - eye.north_m)
         boxes = sprites.car_boxes(cars, moment)  # all, so that who stands where depends on the moment alone
         kept = torch.hypot(boxes["east"] - eye.east_m, boxes["north"] - eye.north_m)
-        kept = (kept < 70.0) & (kept > 3.2)
+        kept = (kept < 70.0) & (kept > 4.8)  # nobody parks on the camera
         if bool(kept.any()):
             found.append(sprites.box_hits(eye, {n: v[kept] for n, v in boxes.items()}, moment))
         posts = self._posts(eye, moment)
@@ -389,29 +391,46 @@ def _keep_nearest(hit: _Hit, hits: sprites.Hits) -> None:
 def street_positions(
     place: Place, count: int, rng: np.random.Generator, *, margin_m: float = 60.0
 ) -> npt.NDArray[np.float64]:
-    """Random camera positions on a place's streets, (count, 2) east and north in metres, on open ground.
+    """Random camera positions on a place's streets, (count, 2) east and north in metres, on open road.
 
     Args:
         place: the place; it must have streets.
         count: how many.
         rng: where the randomness comes from.
         margin_m: distance kept from the place's edge.
+
+    Raises:
+        ConfigError: if no street has open road inside the margin.
     """
-    lengths = np.array([np.hypot(*np.diff(s.points_m, axis=0).T).sum() for s in place.streets])
-    positions: list[npt.NDArray[np.float64]] = []
-    width, height = place.size_m
+    starts = np.concatenate([street.points_m[:-1] for street in place.streets] or [np.zeros((0, 2))])
+    ends = np.concatenate([street.points_m[1:] for street in place.streets] or [np.zeros((0, 2))])
+    widths = np.concatenate([np.full(len(s.points_m) - 1, s.width_m) for s in place.streets] or [np.zeros(0)])
+    size = np.array(place.size_m)
+    middle = (starts + ends) / 2
+    lengths = np.hypot(*(ends - starts).T)
+    # Segments that lie wholly outside are never drawn: few places have all their streets inside the margin.
+    reach = (lengths + widths)[:, None] / 2
+    lengths = np.where(
+        ((middle > margin_m - reach) & (middle < size - margin_m + reach)).all(1), lengths, 0.0
+    )
+    found = np.zeros((0, 2))
     rows, columns = place.surface.shape
-    while len(positions) < count:
-        street = place.streets[int(rng.choice(len(lengths), p=lengths / lengths.sum()))]
-        piece = int(rng.integers(len(street.points_m) - 1))
-        start, end = street.points_m[piece], street.points_m[piece + 1]
-        step = end - start
-        across = np.array([-step[1], step[0]]) / max(float(np.hypot(*step)), 1e-9)
-        spot = start + rng.uniform() * step + across * rng.uniform(-0.35, 0.35) * street.width_m
-        if not (margin_m <= spot[0] <= width - margin_m and margin_m <= spot[1] <= height - margin_m):
-            continue
-        row = min(rows - 1, rows - 1 - int(spot[1] / place.pixel_m))
-        column = min(columns - 1, int(spot[0] / place.pixel_m))
-        if place.surface[row, column] == Surface.ROAD and place.height_m[row, column] < 0.3:
-            positions.append(spot)
-    return np.array(positions)
+    for attempt in range(200):
+        if lengths.sum() == 0 or (attempt >= 20 and not len(found)):
+            break
+        piece = rng.choice(len(lengths), 4 * count + 64, p=lengths / lengths.sum())
+        step = ends[piece] - starts[piece]
+        across = np.stack([-step[:, 1], step[:, 0]], 1) / np.hypot(*step.T)[:, None]
+        aside = rng.uniform(-0.35, 0.35, len(piece)) * widths[piece]
+        spots = starts[piece] + rng.uniform(size=(len(piece), 1)) * step + aside[:, None] * across
+        spots = spots[((spots >= margin_m) & (spots <= size - margin_m)).all(1)]
+        row = np.clip(rows - 1 - (spots[:, 1] / place.pixel_m).astype(int), 0, rows - 1)
+        column = np.clip((spots[:, 0] / place.pixel_m).astype(int), 0, columns - 1)
+        is_open = (place.surface[row, column] == Surface.ROAD) & (place.height_m[row, column] < 0.3)
+        found = np.concatenate([found, spots[is_open]])
+        if len(found) >= count:
+            return found[:count]
+    raise ConfigError(
+        f"{place.name} has no open road to stand on {margin_m:g} m inside its edge",
+        remedy="choose another seed, or a larger place",
+    )
