@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypedDict
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -17,21 +17,23 @@ from smdt.data.pairs import PairSplit
 from smdt.errors import ConfigError
 from smdt.geometry.angles import wrap_360
 from smdt.geometry.panorama import crop_field_of_view
-from smdt.retrieval.embedding import centre_queries, embed_ground, embed_mapped
-from smdt.retrieval.matching import (
-    aligned_scores,
-    best_turn,
-    circular_scores,
-    normalise_queries,
-    normalise_references,
-)
+from smdt.retrieval.embedding import embed_ground, embed_mapped
 from smdt.retrieval.metrics import heading_errors, nearby_references, ranks_from_blocks, recall_at
+from smdt.retrieval.ranking import PairsOf
 from smdt.retrieval.siamese import Siamese
+from smdt.retrieval.strip_scores import (
+    QUERY_CHUNK,
+    REFERENCE_CHUNK,
+    AlignedScores,
+    BestReference,
+    QueryStrips,
+    TurnedScores,
+    held_type,
+    ready_references,
+)
 
-
-class _Chunks(TypedDict):
-    query_chunk: int
-    reference_chunk: int
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,27 @@ class Evaluation:
     facts: dict[str, str | float | bool | int | None] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
+class StripRanking:
+    """Where each query's true reference came.
+
+    Attributes:
+        ranks: (Q,) references nearer than the true one.
+        best: (Q,) the nearest reference; -1 for a query that has no true one.
+        heading_deg: (Q,) heading found against the query's own reference, or the best where none is given; empty where
+            headings are known.
+    """
+
+    ranks: Tensor
+    best: Tensor
+    heading_deg: Tensor
+
+
 def evaluate(
     model: Siamese,
     split: PairSplit,
     config: EvaluateConfig | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Embed a split with a model and rank every query's true reference.
 
@@ -99,7 +117,7 @@ def evaluate(
         model: what embeds.
         split: queries, references and which belong together.
         config: heading, field of view and mapping.
-        progress: called with what is embedded, how many are done and how many there are.
+        progress: called with what is embedded or ranked, how many are done and how many there are.
 
     Raises:
         DatasetError: if an image is missing or damaged.
@@ -109,60 +127,52 @@ def evaluate(
     rng = np.random.default_rng(config.seed)
     count = len(split.queries)
     turns = rng.integers(0, settings.width_px, count) if config.unknown_heading else np.zeros(count, np.int64)
-    mask = _seen_columns(model, config)
     views = ViewSettings(
         height_px=settings.height_px,
         width_px=settings.width_px,
         mapping=config.mapping or settings.mapping,
         use_polarmap=config.use_polarmap,
     )
-    references = _embed_all(
+    references = embed_all(
         PairImages(split, "reference", views),
         lambda images, _: embed_mapped(model, images),
-        config,
         "aerial images",
+        config.batch,
+        config.workers,
         progress,
     )
-    queries = _embed_all(
+    queries = embed_queries(
+        model,
         PairImages(split, "query", views),
-        lambda images, numbers: embed_ground(
-            model, _narrow(_turn(images, turns[numbers.numpy()]), config.field_of_view_deg)
-        ),
-        config,
-        "panoramas",
+        turns,
+        config.field_of_view_deg,
+        config.batch,
+        config.workers,
         progress,
     )
-    if settings.remove_mean:
-        references = references - references.mean(0)
-    # With unknown headings a query set has one mean for all azimuths; with known ones, each azimuth has its own.
-    mean = queries.mean((0, 2) if config.unknown_heading else 0)
-    queries = centre_queries(model, queries, mean[:, None] if config.unknown_heading else mean)
-    seen = mask.expand(count, -1)
-    queries = normalise_queries(queries, seen)
-    references = normalise_references(references)
-
-    def score_block(rows: slice, columns: slice) -> Tensor:
-        if config.unknown_heading:
-            return circular_scores(queries[rows], references[columns], seen[rows]).amax(dim=2)
-        return aligned_scores(queries[rows], references[columns], seen[rows])
-
-    chunks = _chunks(references)
-    positive = torch.as_tensor(split.positive, dtype=torch.int64)
-    ignore = None if split.semi_positives is None else torch.as_tensor(split.semi_positives)
-    if split.hit_radius_m is not None and split.query_xy_m is not None and split.reference_xy_m is not None:
-        wanted = nearby_references(split.query_xy_m, split.reference_xy_m, split.hit_radius_m)
-        found = ranks_from_blocks(score_block, count, len(references), wanted, **chunks)
-    else:
-        found = ranks_from_blocks(score_block, count, len(references), positive, ignore=ignore, **chunks)
+    found = rank_strips(
+        model,
+        queries,
+        ready_references(references, remove_mean=settings.remove_mean),
+        true_references(split),
+        field_of_view_deg=config.field_of_view_deg,
+        heading_deg=None if config.unknown_heading else torch.zeros(count),
+        own=torch.as_tensor(split.positive, dtype=torch.int64),
+        ignore=None if split.semi_positives is None else torch.as_tensor(split.semi_positives),
+        progress=progress,
+    )
     heading = {}
     if config.unknown_heading:
-        heading = _heading_error(queries, references, seen, positive, found, turns / settings.width_px * 360)
+        hits = ((found.ranks == 0) & (torch.as_tensor(split.positive) >= 0)).numpy()
+        if hits.any():
+            true_deg = wrap_360(turns[hits] / settings.width_px * 360)
+            heading = heading_errors(found.heading_deg.numpy()[hits], true_deg)
     return Evaluation(
-        recalls=recall_at(found, len(references)),
+        recalls=recall_at(found.ranks, len(references)),
         heading=heading,
         queries=count,
         references=len(references),
-        ranks=found,
+        ranks=found.ranks,
         facts={
             "dataset": split.dataset,
             "split": split.split,
@@ -175,21 +185,90 @@ def evaluate(
     )
 
 
-def _chunks(references: Tensor) -> _Chunks:
-    """Chunk sizes that keep a block of correlations, Q·R·W and its spectra, below about 200 MB."""
-    _, channels, columns = references.shape
-    return {
-        "query_chunk": 32,
-        "reference_chunk": max(1, 2_000_000 // (channels * columns // 16 + 64 * columns)),
-    }
+def true_references(split: PairSplit) -> Tensor | PairsOf:
+    """The references that count as found: each query's own, or all within the split's radius of it."""
+    if split.hit_radius_m is not None and split.query_xy_m is not None and split.reference_xy_m is not None:
+        return nearby_references(split.query_xy_m, split.reference_xy_m, split.hit_radius_m)
+    return torch.as_tensor(split.positive, dtype=torch.int64)
 
 
-def _seen_columns(model: Siamese, config: EvaluateConfig) -> Tensor:
-    """Mask (1, W) of the strip columns a query of the configured field of view sees."""
-    columns = torch.arange(model.columns)
-    kept = max(1, round(model.columns * config.field_of_view_deg / 360.0))
-    start = model.columns // 2 - kept // 2
-    return ((columns >= start) & (columns < start + kept))[None]
+def rank_strips(
+    model: Siamese,
+    queries: Tensor,
+    references: Tensor,
+    positive: Tensor | PairsOf,
+    *,
+    field_of_view_deg: float = 360.0,
+    heading_deg: Tensor | None = None,
+    own: Tensor | None = None,
+    ignore: Tensor | None = None,
+    progress: Progress | None = None,
+) -> StripRanking:
+    """Rank references for queries by the model's matching, in bounded memory.
+
+    Args:
+        model: what embedded them; says whether the queries' mean is to be removed.
+        queries: (Q, C, W) strips as embedded.
+        references: (R, C, W) of :func:`smdt.retrieval.strip_scores.ready_references`.
+        positive: the true references, as for :func:`smdt.retrieval.ranking.ranks_from_blocks`.
+        field_of_view_deg: what queries see, centred.
+        heading_deg: (Q,) known headings of the queries' centres; None: matching finds them.
+        own: (Q,) reference against which the found heading is given; the best one unless given, or where -1.
+        ignore: (Q, M) references never counted as nearer, padded with -1.
+        progress: called with "ranking", queries begun and queries in all.
+    """
+    seen = seen_columns(queries.shape[-1], field_of_view_deg)
+    ready = QueryStrips(queries, seen, heading_deg)
+    if model.config.remove_mean:
+        # With unknown headings a query set has one mean for all azimuths; with known ones, each azimuth has its own.
+        ready = QueryStrips(queries, seen, heading_deg, ready.mean_of_set())
+    scores = TurnedScores(ready, references) if heading_deg is None else AlignedScores(ready, references)
+    watched = BestReference(
+        scores, len(queries), (lambda done, total: progress("ranking", done, total)) if progress else None
+    )
+    ranks = ranks_from_blocks(
+        watched,
+        len(queries),
+        len(references),
+        positive,
+        ignore=ignore,
+        query_chunk=QUERY_CHUNK,
+        reference_chunk=REFERENCE_CHUNK,
+    )
+    headings = torch.empty(0)
+    if isinstance(scores, TurnedScores):
+        against = watched.reference if own is None else torch.where(own >= 0, own, watched.reference)
+        headings = scores.headings(against.clamp_min(0))
+    return StripRanking(ranks, watched.reference, headings)
+
+
+def seen_columns(columns: int, field_of_view_deg: float) -> Tensor:
+    """Mask (W,) of the strip columns that a query of a field of view sees, around its centre."""
+    kept = max(1, round(columns * field_of_view_deg / 360.0))
+    number, start = torch.arange(columns), columns // 2 - kept // 2
+    return (number >= start) & (number < start + kept)
+
+
+def embed_queries(
+    model: Siamese,
+    panoramas: Dataset[tuple[Tensor, int]],
+    turns: npt.NDArray[np.int64],
+    field_of_view_deg: float,
+    batch: int = 16,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Strips (Q, C, W) of panoramas turned clockwise by whole columns (Q,) and narrowed to a field of view."""
+    return embed_all(
+        panoramas,
+        lambda images, numbers: embed_ground(
+            model, _narrow(_turn(images, turns[numbers.numpy()]), field_of_view_deg)
+        ),
+        "panoramas",
+        batch,
+        workers,
+        progress,
+    )
 
 
 def _turn(images: Tensor, columns: np.ndarray) -> Tensor:
@@ -208,40 +287,33 @@ def _narrow(images: Tensor, field_of_view_deg: float) -> Tensor:
     return narrow
 
 
-def _embed_all(
+def embed_all(
     images: Dataset[tuple[Tensor, int]],
     embed: Callable[[Tensor, Tensor], Tensor],
-    config: EvaluateConfig,
     what: str,
-    progress: Callable[[str, int, int], None] | None,
+    batch: int = 16,
+    workers: int = 0,
+    progress: Progress | None = None,
 ) -> Tensor:
-    loader = DataLoader(images, batch_size=config.batch, num_workers=config.workers)
-    total = len(images)  # type: ignore[arg-type]
-    strips = []
-    done = 0
+    """Embed a whole set: strips (N, C, W), in half precision where they would take more than 1 GiB in single.
+
+    Args:
+        images: gives (image, number).
+        embed: strips (B, C, W) of images (B, 3, H, W) and their numbers (B,).
+        what: the images' name for ``progress``.
+        batch: images embedded at once.
+        workers: loader processes.
+        progress: called with ``what``, images done and images in all.
+    """
+    loader = DataLoader(images, batch_size=batch, num_workers=workers)
+    total, done = len(images), 0  # type: ignore[arg-type]
+    strips = torch.empty(0)
     for pixels, numbers in loader:
-        strips.append(embed(pixels, numbers))
-        done += len(pixels)
+        made = embed(pixels, numbers)
+        if not done:
+            strips = torch.empty(total, *made.shape[1:], dtype=held_type(total * made[0].numel()))
+        strips[done : done + len(made)] = made
+        done += len(made)
         if progress:
             progress(what, done, total)
-    return torch.cat(strips)
-
-
-def _heading_error(
-    queries: Tensor,
-    references: Tensor,
-    seen: Tensor,
-    positive: Tensor,
-    found: Tensor,
-    true_deg: np.ndarray,
-) -> dict[str, float]:
-    """Heading error against the true reference, over the queries whose best match it is."""
-    hits = torch.nonzero((found == 0) & (positive >= 0))[:, 0].tolist()
-    if not hits:
-        return {}
-    headings = []
-    for query in hits:
-        own = references[int(positive[query])][None]
-        _, heading = best_turn(circular_scores(queries[query][None], own, seen[query][None]))
-        headings.append(float(heading[0, 0]))
-    return heading_errors(np.array(headings), wrap_360(true_deg[hits]))
+    return strips

@@ -1,0 +1,175 @@
+"""What `smdt world pairs` and `smdt benchmark` do, behind their options."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from smdt.app.benchmark_page import HEADER, figures_of, hardest_full_view, write_benchmark_page
+from smdt.app.commands import parse_seeds
+from smdt.app.tables import console, print_facts
+from smdt.errors import ConfigError
+from smdt.files import write_text_whole
+from smdt.retrieval.models import load_model
+from smdt.townbench import Condition, TownBenchConfig, TownBenchResult, run_townbench, write_townbench
+from smdt.world.dataset import check_training_seeds
+from smdt.world.layers import Place
+from smdt.world.pair_plan import PairSetConfig
+from smdt.world.pairs import ATTRIBUTION_FILE, write_pairs
+from smdt.world.places import PlaceSource, StoredPlace, TownPlace, check_training_places
+
+PAGE_FILE = "townbench.html"
+RESULT_FILE = "townbench.json"
+
+
+def write_pair_set(
+    out: Path,
+    town_seeds: str | None,
+    places: Sequence[Path],
+    town_side_m: float,
+    style: str,
+    workers: int,
+    **options: Any,
+) -> None:
+    """Write pairs of simulated views as a data set, and say what they are."""
+    config = PairSetConfig(**options)
+    seeds = parse_seeds(town_seeds) if town_seeds is not None else ()
+    if not seeds and not places:
+        raise ConfigError(
+            "no place is given", where="--town-seeds/--place", remedy="name town seeds, or a place's folder"
+        )
+    check_training_seeds(seeds)
+    sources: list[PlaceSource] = [TownPlace(seed, town_side_m, style=style) for seed in seeds]
+    sources += [StoredPlace(folder) for folder in places]
+    with step_bars() as progress:
+        plan = write_pairs(out, sources, config, workers=workers, check=_check_place, progress=progress)
+    facts = {
+        "pairs": f"{plan.val_from - 1} to train on, {config.count - plan.val_from + 1} to evaluate on",
+        "places": "; ".join(f"{part.name} ({len(part.positions_m)})" for part in plan.places),
+        "aerial images": f"{config.aerial_px} pixels, {config.tile_side_m:g} m",
+        "panoramas": f"{config.width_px} × {config.height_px} pixels",
+    }
+    if any(part.attribution for part in plan.places):
+        facts["map data"] = f"see {ATTRIBUTION_FILE}"
+    print_facts(str(out), facts)
+
+
+def _check_place(place: Place) -> None:
+    check_training_places([place])
+
+
+def run_benchmark(
+    model: str,
+    cache: Path | None,
+    json_file: Path | None,
+    report: Path | None,
+    **options: Any,
+) -> None:
+    """Judge a model on TownBench, print a table, write what was asked for."""
+    config = TownBenchConfig(**options)
+    loaded = load_model(model)  # said before the rendering, not after it
+    with _pairs_folder(cache) as folder, step_bars() as progress:
+        result = run_townbench(loaded, folder, config, progress)
+        if report:
+            page = report if report.suffix.lower() in (".html", ".htm") else report / PAGE_FILE
+            write_benchmark_page(page, result, folder, write_townbench(folder, config))
+            if page != report:
+                write_text_whole(report / RESULT_FILE, _to_json(result))
+    if json_file == Path("-"):
+        print(_to_json(result), end="")  # noqa: T201 - for programs, so nothing else may stand there
+        return
+    if json_file:
+        write_text_whole(json_file, _to_json(result))
+    _print_result(result)
+    if report:
+        console().print(f"report: {page}")
+
+
+@contextmanager
+def _pairs_folder(cache: Path | None) -> Iterator[Path]:
+    """The folder of the pairs: the one to keep, or one that goes away."""
+    if cache is not None:
+        yield cache
+        return
+    with tempfile.TemporaryDirectory(prefix="smdt-townbench-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def step_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Bars on standard error, one a step; call what it gives with (step, done, total)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        last: dict[str, TaskID] = {}
+
+        def progress(step: str, done: int, total: int) -> None:
+            if step not in last:
+                last.clear()  # one bar at a time: the step before is over
+                for task in bars.task_ids:
+                    bars.remove_task(task)
+                last[step] = bars.add_task(step, total=total)
+            bars.update(last[step], completed=done, total=total)
+
+        yield progress
+
+
+def _print_result(result: TownBenchResult) -> None:
+    from rich.table import Table
+
+    facts = result.facts
+    table = Table(
+        title=f"{facts['benchmark']}, simulated places: {facts['queries']} queries, {facts['references']} references, "
+        f"model '{facts['model']}'",
+        title_justify="left",
+    )
+    for name in HEADER:
+        table.add_column(name, justify="right")
+    for condition in result.conditions:
+        table.add_row(*figures_of(condition))
+    console().print(table)
+    shown = hardest_full_view(result.conditions)
+    kinds = Table(
+        title=f"By kind of place, {shown.field_of_view_deg:g}°, heading unknown", title_justify="left"
+    )
+    for name in ("kind of place", "queries", "R@1", "not found: taken for"):
+        kinds.add_column(name, justify="right" if name in ("queries", "R@1") else "left")
+    for kind, row in shown.by_kind.items():
+        confused = shown.confused.get(kind, {})
+        taken = ", ".join(
+            f"{other} {count}" for other, count in sorted(confused.items(), key=lambda x: -x[1])
+        )
+        kinds.add_row(kind, f"{row['queries']:g}", f"{row['R@1']:.2f}", taken or "–")
+    console().print(kinds)
+    console().print("  ".join(f"{step} {seconds:.0f} s" for step, seconds in result.seconds.items()))
+
+
+def _to_json(result: TownBenchResult) -> str:
+    """A result for programs."""
+    record = {
+        **result.facts,
+        "seconds": result.seconds,
+        "conditions": [_record(condition) for condition in result.conditions],
+    }
+    return json.dumps(record, indent=2) + "\n"
+
+
+def _record(condition: Condition) -> dict[str, Any]:
+    record = asdict(condition)
+    return {
+        **{name: value for name, value in record.items() if name not in ("recalls", "ranks")},
+        "recall_percent": condition.recalls,
+        "ranks": condition.ranks.tolist(),
+    }

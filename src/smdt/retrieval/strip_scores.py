@@ -1,0 +1,235 @@
+"""Scores of whole sets of strips, block by block, for :mod:`smdt.retrieval.ranking`.
+
+The formulas are those of :mod:`smdt.retrieval.matching`. What makes thousands of queries against thousands of
+references quick is the order of the work: the spectra of the references are made once, a block of correlations is one
+matrix product for each frequency, and the way back from the frequencies to the turns is a matrix product too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from smdt.retrieval.matching import best_turn, normalise_queries, turn_strips
+from smdt.retrieval.ranking import ScoreBlock, slices
+
+QUERY_CHUNK, REFERENCE_CHUNK = 256, 1024
+"""A block of 256×1024 scores at 32 turns, with its spectra, takes about 70 MB."""
+HELD_BYTES = 2**30
+"""Spectra and strips of a set are held in half precision where they would take more than this in single."""
+
+_SMALL = 1e-6
+_PART = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class QueryStrips:
+    """A query set made ready slice by slice: turned to north where headings are known, centred, normalised.
+
+    Attributes:
+        strips: (Q, C, W) as embedded, float16 or float32.
+        seen: (W,) bool, the columns that queries see; the others are not compared.
+        heading_deg: (Q,) known headings; None where they are to be found.
+        mean: (C, W) or (C, 1), removed from the strips (after turning); None removes nothing.
+    """
+
+    strips: Tensor
+    seen: Tensor
+    heading_deg: Tensor | None = None
+    mean: Tensor | None = None
+    _last: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        """Number of queries."""
+        return len(self.strips)
+
+    def __call__(self, part: slice) -> tuple[Tensor, Tensor]:
+        """Strips (q, C, W) float32 of unit norm over what they see, and masks (q, W)."""
+        key = (part.start, part.stop)
+        if key not in self._last:
+            strips, mask = self.turned(part)
+            ready = normalise_queries(strips if self.mean is None else strips - self.mean, mask)
+            self._last.clear()
+            self._last[key] = (ready, mask)
+        return self._last[key]
+
+    def turned(self, part: slice) -> tuple[Tensor, Tensor]:
+        """Strips (q, C, W) float32 with their centre north where headings are known, and masks (q, W)."""
+        strips = self.strips[part].float()
+        mask = self.seen.expand(len(strips), -1)
+        if self.heading_deg is None or not bool(self.heading_deg[part].any()):
+            return strips, mask
+        heading = self.heading_deg[part]
+        return turn_strips(strips, heading), turn_strips(mask[:, None].float(), heading)[:, 0] > 0.5
+
+    def mean_of_set(self) -> Tensor:
+        """The mean over queries that see a column: (C, W) where headings are known, else (C, 1) over all columns."""
+        total = torch.zeros(self.strips.shape[1:], dtype=torch.float64)
+        count = torch.zeros(self.strips.shape[2], dtype=torch.float64)
+        for part in slices(len(self), _PART):
+            strips, mask = self.turned(part)
+            total += (strips * mask[:, None]).sum(0, dtype=torch.float64)
+            count += mask.sum(0)
+        if self.heading_deg is None:
+            total, count = total.sum(1, keepdim=True), count.sum()[None]
+        return (total / count.clamp_min(1)).float()
+
+
+def ready_references(strips: Tensor, *, remove_mean: bool) -> Tensor:
+    """Reference strips (R, C, W) of unit norm, the set's mean removed if asked for; float16 if they are many.
+
+    The strips given are not changed.
+    """
+    mean = torch.zeros(())
+    if remove_mean:
+        sums = [strips[part].sum(0, dtype=torch.float64) for part in slices(len(strips), _PART)]
+        mean = (torch.stack(sums).sum(0) / len(strips)).float()
+    ready = torch.empty(strips.shape, dtype=held_type(strips.numel()))
+    for part in slices(len(strips), _PART):
+        ready[part] = normalise_queries(strips[part].float() - mean)
+    return ready
+
+
+def held_type(elements: int) -> torch.dtype:
+    """In what precision that many numbers are held."""
+    return torch.float16 if 4 * elements > HELD_BYTES else torch.float32
+
+
+class AlignedScores:
+    """Cosine of queries whose heading is known with every reference, over what the queries see: a ScoreBlock.
+
+    Args:
+        queries: with ``heading_deg``.
+        references: (R, C, W) of :func:`ready_references`.
+    """
+
+    def __init__(self, queries: QueryStrips, references: Tensor) -> None:
+        self.queries, self.references = queries, references
+        self._energy = energy_of(references)
+
+    def __call__(self, queries: slice, references: slice) -> Tensor:
+        """Scores (q, r)."""
+        strips, mask = self.queries(queries)
+        scores = strips.flatten(1) @ self.references[references].flatten(1).float().T
+        seen = mask.float() @ self._energy[references].T
+        return scores / seen.sqrt().clamp_min(_SMALL)
+
+
+class TurnedScores:
+    """The best cosine over all turns of every query with every reference: a ScoreBlock for unknown headings.
+
+    Args:
+        queries: without ``heading_deg``.
+        references: (R, C, W) of :func:`ready_references`.
+    """
+
+    def __init__(self, queries: QueryStrips, references: Tensor) -> None:
+        self.queries, self.references = queries, references
+        count, channels, width = references.shape
+        frequencies = width // 2 + 1
+        elements = frequencies * count * 2 * channels
+        self._spectra = torch.empty(frequencies, count, 2 * channels, dtype=held_type(elements))
+        for part in slices(count, _PART):
+            spectrum = torch.fft.rfft(references[part].float(), dim=-1).permute(2, 0, 1)
+            self._spectra[:, part] = torch.cat([spectrum.real, spectrum.imag], dim=2)
+        self._back = inverse_transform(width)
+        self._weight = self._weights(energy_of(references))
+        self._last: dict[tuple[int, int], Tensor] = {}
+
+    def _weights(self, energy: Tensor) -> Tensor:
+        """One over the reference's norm over the columns compared, at each turn: (W, 1, R), or (1, 1, R) if all are."""
+        seen = self.queries.seen.float()
+        if bool(self.queries.seen.all()):
+            total = energy.sum(1)[None]
+        else:  # a query's column j meets the reference's column j + turn
+            total = torch.stack([torch.roll(seen, turn) for turn in range(len(seen))]) @ energy.T
+        return total.clamp_min(_SMALL**2).rsqrt()[:, None]
+
+    def _left(self, queries: slice) -> Tensor:
+        """Spectra of a slice of queries as left factors, (F, 2q, 2C): rows of real parts, then of imaginary ones."""
+        key = (queries.start, queries.stop)
+        if key not in self._last:
+            spectrum = torch.fft.rfft(self.queries(queries)[0], dim=-1).permute(2, 0, 1)
+            real, imaginary = spectrum.real, spectrum.imag
+            rows = [torch.cat([real, imaginary], dim=2), torch.cat([-imaginary, real], dim=2)]
+            self._last.clear()
+            self._last[key] = torch.cat(rows, dim=1).contiguous()
+        return self._last[key]
+
+    def __call__(self, queries: slice, references: slice) -> Tensor:
+        """Scores (q, r)."""
+        right = self._spectra[:, references].float().transpose(1, 2)
+        products = torch.bmm(self._left(queries), right)  # (F, 2q, r)
+        size, count = queries.stop - queries.start, right.shape[2]
+        turns = (self._back @ products.view(-1, size * count)).view(-1, size, count)
+        weight = self._weight[..., references]
+        if len(weight) == 1:
+            best: Tensor = turns.amax(dim=0) * weight[0]
+        else:
+            best = turns.mul_(weight).amax(dim=0)
+        return best
+
+    def headings(self, chosen: Tensor) -> Tensor:
+        """Headings (Q,) in degrees at which each query fits a reference chosen for it, (Q,) int64."""
+        found = []
+        for part in slices(len(chosen), QUERY_CHUNK):
+            strips, _ = self.queries(part)
+            reference = self.references[chosen[part]].float()
+            spectrum = torch.fft.rfft(strips, dim=-1).conj() * torch.fft.rfft(reference, dim=-1)
+            turns = torch.fft.irfft(spectrum.sum(1), n=strips.shape[-1])
+            weight = self._weight[:, 0, chosen[part]].T
+            found.append(best_turn(turns * weight)[1])
+        return torch.cat(found)
+
+
+class BestReference:
+    """Passes blocks of scores on, and remembers the best reference of each query; of equal ones the first.
+
+    Args:
+        scores: the ScoreBlock to watch; each block is to be asked for once.
+        count: number of queries.
+        progress: called with queries begun and queries in all.
+    """
+
+    def __init__(
+        self, scores: ScoreBlock, count: int, progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        self._scores, self._progress = scores, progress
+        self.score = torch.full((count,), -math.inf)
+        self.reference = torch.full((count,), -1, dtype=torch.int64)
+
+    def __call__(self, queries: slice, references: slice) -> Tensor:
+        """Scores (q, r)."""
+        block = self._scores(queries, references)
+        best, column = block.max(dim=1)
+        number = column + references.start
+        held, holder = self.score[queries], self.reference[queries]
+        better = (best > held) | ((best == held) & (number < holder))
+        self.score[queries] = torch.where(better, best, held)
+        self.reference[queries] = torch.where(better, number, holder)
+        if self._progress:
+            self._progress(queries.stop, len(self.score))
+        return block
+
+
+def energy_of(references: Tensor) -> Tensor:
+    """Squared norm of each column of reference strips, (R, W) float32."""
+    parts = [references[part].float().square().sum(1) for part in slices(len(references), _PART)]
+    return torch.cat(parts)
+
+
+def inverse_transform(width: int) -> Tensor:
+    """The inverse real Fourier transform as a matrix (W, 2F): real and imaginary part of each frequency in turn."""
+    turn = torch.arange(width, dtype=torch.float64)[:, None]
+    frequency = torch.arange(width // 2 + 1, dtype=torch.float64)[None]
+    angle = 2 * math.pi * turn * frequency / width
+    twice = torch.full_like(frequency, 2.0)
+    twice[0, 0] = 1.0
+    if width % 2 == 0:
+        twice[0, -1] = 1.0
+    pairs = torch.stack([twice * torch.cos(angle), -twice * torch.sin(angle)], dim=-1) / width
+    return pairs.flatten(1).float()
