@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from smdt.data.pairs import PairSplit, Query, Reference
-from smdt.errors import ConfigError
+from smdt.errors import ConfigError, DatasetError
 from smdt.evaluate import EvaluateConfig, evaluate, rank_strips, seen_columns
 from smdt.retrieval.siamese import SiameseConfig
 from smdt.retrieval.strip_scores import ready_references
@@ -181,6 +181,17 @@ def test_what_a_query_sees_is_centred() -> None:
     assert seen_columns(8, 90.0).tolist() == [False] * 3 + [True] * 2 + [False] * 3
     assert bool(seen_columns(8, 360.0).all())
     assert int(seen_columns(8, 1.0).sum()) == 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_picture_is_named_in_one_line(tmp_path: Path, workers: int) -> None:
+    pictures = noise(8)
+    split = make_split(tmp_path, pictures, pictures)
+    assert judged(split, workers=workers).recalls["R@1"] == 100.0
+    split.queries[7].path.write_bytes(b"nothing")
+    with pytest.raises(DatasetError, match=r"07\.png.*not a picture") as caught:
+        judged(split, workers=workers)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("options", [{"field_of_view_deg": 0.0}, {"batch": 0}, {"workers": -1}])

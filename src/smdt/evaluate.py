@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from smdt.data.images import PairImages, ViewSettings
 from smdt.data.pairs import PairSplit
-from smdt.errors import ConfigError
+from smdt.errors import ConfigError, SmdtError
 from smdt.geometry.angles import wrap_360
 from smdt.geometry.panorama import crop_field_of_view
 from smdt.retrieval.embedding import embed_ground, embed_mapped
@@ -304,12 +304,17 @@ def embed_all(
         batch: images embedded at once.
         workers: loader processes.
         progress: called with ``what``, images done and images in all.
+
+    Raises:
+        SmdtError: if an image cannot be read; the same from a loader process as from this one.
     """
-    loader = DataLoader(images, batch_size=batch, num_workers=workers)
+    loader = DataLoader(_Handed(images), batch_size=batch, num_workers=workers, collate_fn=_batch_or_error)
     total, done = len(images), 0  # type: ignore[arg-type]
     strips = torch.empty(0)
-    for pixels, numbers in loader:
-        made = embed(pixels, numbers)
+    for loaded in loader:
+        if isinstance(loaded, SmdtError):
+            raise loaded
+        made = embed(*loaded)
         if not done:
             strips = torch.empty(total, *made.shape[1:], dtype=held_type(total * made[0].numel()))
         strips[done : done + len(made)] = made
@@ -317,3 +322,29 @@ def embed_all(
         if progress:
             progress(what, done, total)
     return strips
+
+
+class _Handed(Dataset[tuple[Tensor, int] | SmdtError]):
+    """A data set that hands a user's mistake over instead of raising it, which a loader process would bury."""
+
+    def __init__(self, images: Dataset[tuple[Tensor, int]]) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int] | SmdtError:
+        try:
+            return self.images[index]
+        except SmdtError as error:
+            return error
+
+
+def _batch_or_error(items: list[tuple[Tensor, int] | SmdtError]) -> tuple[Tensor, Tensor] | SmdtError:
+    pictures, numbers = [], []
+    for item in items:
+        if isinstance(item, SmdtError):
+            return item
+        pictures.append(item[0])
+        numbers.append(item[1])
+    return torch.stack(pictures), torch.tensor(numbers)

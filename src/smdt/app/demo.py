@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from smdt.app.commands import build_index_at
@@ -25,7 +26,8 @@ from smdt.world.moment import Moment
 from smdt.world.render import RenderConfig, Renderer, street_positions
 from smdt.world.town import TownConfig, build_town
 
-_PANORAMA = RenderConfig(height_px=224, width_px=1232, steps=480, supersample=2)
+_PANORAMA = RenderConfig(height_px=224, width_px=1232, steps=480)
+_VARIETY = 0.3  # of days and cameras; the shipped model learned with as much
 _NOTES = (
     "Everything here is simulated: the town, its aerial image and the street photos. The town lies in the open "
     "Atlantic so that nobody takes it for a real place.",
@@ -57,7 +59,7 @@ def run_demo(out: Path, photos: int, side_m: float, seed: int) -> None:
     say = console().print
     place = build_town(TownConfig(seed=seed, side_m=side_m, style="organic"))
     imagery = out / "town.tif"
-    write_aerial(place, imagery, Moment.draw(np.random.default_rng([seed, 3])))
+    write_aerial(place, imagery, Moment.draw(np.random.default_rng([seed, 3]), _VARIETY))
     say(f"{imagery}: {place.name}, {side_m / 1000 * side_m / 1000:.2f} km² at {place.pixel_m:g} m per pixel")
     files, truths = take_photos(place, out / "photos", photos, seed)
     say(f"{out / 'photos'}: {photos} street panoramas, headings unknown to the model")
@@ -93,16 +95,21 @@ def take_photos(place: Place, folder: Path, count: int, seed: int) -> tuple[list
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     rng = np.random.default_rng([seed, 7])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # rendering is many small operations; more threads wait for each other
     renderer = Renderer(place, _PANORAMA)
     files, truths = [], []
     for number, (east, north) in enumerate(street_positions(place, count, rng), start=1):
         heading = float(rng.uniform(0, 360))
-        view = renderer.panorama(east, north, heading, float(rng.uniform(2.0, 2.8)), Moment.draw(rng))
+        view = renderer.panorama(
+            east, north, heading, float(rng.uniform(2.0, 2.8)), Moment.draw(rng, _VARIETY)
+        )
         path = folder / f"photo-{number:02d}.jpg"
         Image.fromarray(view.image.permute(1, 2, 0).numpy()).save(path, quality=92)
         latitude, longitude = place.to_position(east, north)
         files.append(path)
         truths.append(Truth(float(latitude), float(longitude), heading))
+    torch.set_num_threads(threads)
     record = {
         path.name: {
             "latitude_deg": t.latitude_deg,

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from smdt.errors import ConfigError, TrainingError
 from smdt.geometry.mapping import aerial_grid, map_aerial
 from smdt.retrieval.matching import circular_scores, normalise_queries
-from smdt.retrieval.models import save_model
+from smdt.retrieval.models import load_model, save_model
 from smdt.retrieval.siamese import Siamese, SiameseConfig, imagenet_lite0_state
 from smdt.world.dataset import PairBatch, PairConfig, PairSource, check_training_seeds
 
@@ -51,6 +51,9 @@ class RetrievalTraining:
         max_offset_m: cameras stand off the tile's centre by up to this, east and north each.
         narrow_share: share of batches whose queries see only a part of the circle.
         workers: processes that render beside the training; 0 renders in between.
+        style: of the towns, see ``smdt.world.town.STYLES``.
+        variety: how much the days and cameras of the two views differ, 0 to 1.
+        start: a model (name or folder) whose weights to start from, of the same shape; ImageNet's unless given.
         seed: of everything random.
         log_every: steps between log lines.
         save_every: steps between saves of the model as it stands.
@@ -71,6 +74,9 @@ class RetrievalTraining:
     tile_factors: tuple[float, ...] = (1.0,)
     max_offset_m: float = 8.0
     narrow_share: float = 0.25
+    style: str = "mixed"
+    variety: float = 1.0
+    start: str | None = None
     workers: int = 1
     seed: int = 0
     log_every: int = 25
@@ -184,7 +190,10 @@ def train_retrieval(
         remove_mean=True,
     )
     model = Siamese(config)
-    model.trunk.load_state_dict(imagenet_lite0_state(), strict=False)
+    if settings.start is None:
+        model.trunk.load_state_dict(imagenet_lite0_state(), strict=False)
+    else:
+        model.load_state_dict(load_model(settings.start).state_dict())
     model.eval()  # batch statistics stay ImageNet's: the two views' own would differ
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for name, parameter in model.trunk.named_parameters():  # edges and textures stay as ImageNet taught them
@@ -212,6 +221,8 @@ def train_retrieval(
         height_px=settings.height_px,
         width_px=settings.width_px,
         max_offset_m=settings.max_offset_m,
+        style=settings.style,
+        variety=settings.variety,
     )
     loader = DataLoader(_Batches(settings, pairs), batch_size=None, num_workers=settings.workers)
     batches = iter(loader)

@@ -64,6 +64,8 @@ class PairConfig:
         max_tilt_deg: the camera rolls and pitches by up to about this.
         same_moment: both views see one moment: the same light and cars, to compare or to look at.
         aerial_moments: aerial views of different days kept for each place.
+        style: of the procedural towns, see ``smdt.world.town.STYLES``.
+        variety: how much the days and cameras differ, see :meth:`Moment.draw`.
         supersample: rays to a pixel, each way.
     """
 
@@ -77,6 +79,8 @@ class PairConfig:
     max_tilt_deg: float = 2.0
     same_moment: bool = False
     aerial_moments: int = 2
+    style: str = "mixed"
+    variety: float = 1.0
     supersample: int = 1
 
     def render_config(self) -> RenderConfig:
@@ -126,12 +130,14 @@ class PairSource:
 
     def _renderer(self, seed: int) -> Renderer:
         return Renderer(
-            build_town(TownConfig(seed=seed, side_m=self._town_side_m)), self.config.render_config()
+            build_town(TownConfig(seed=seed, side_m=self._town_side_m, style=self.config.style)),
+            self.config.render_config(),
         )
 
     def _aerial_view(self, renderer: Renderer, number: int) -> tuple[Tensor, Moment]:
         """The place's aerial view on one of its days, as bytes, and that day."""
-        moment = Moment.draw(np.random.default_rng([renderer.place.seed_of_name(), number, 19]))
+        rng = np.random.default_rng([renderer.place.seed_of_name(), number, 19])
+        moment = Moment.draw(rng, self.config.variety)
         return aerial_view(renderer.place, moment).round().byte(), moment
 
     def batch(self, size: int, rng: np.random.Generator) -> PairBatch:
@@ -147,7 +153,7 @@ class PairSource:
         views, tiles = [], []
         for (east, north), heading, offset in zip(positions, headings, offsets, strict=True):
             overhead, above = self._view(renderer, int(rng.integers(config.aerial_moments)))
-            moment = above if config.same_moment else Moment.draw(rng)
+            moment = above if config.same_moment else Moment.draw(rng, config.variety)
             tilt = rng.normal(0, config.max_tilt_deg / 2, 2).clip(-config.max_tilt_deg, config.max_tilt_deg)
             views.append(
                 renderer.panorama(
@@ -164,7 +170,7 @@ class PairSource:
             tile = aerial_square(
                 overhead, renderer.place.pixel_m, *centre, config.tile_side_m, config.tile_px
             )
-            tiles.append(Moment.draw(rng).sensor.take(tile, rng))
+            tiles.append(Moment.draw(rng, config.variety).sensor.take(tile, rng))
         return PairBatch(
             torch.stack([view.image for view in views]).float() / 255.0,
             torch.stack(tiles),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -143,8 +143,14 @@ class Moment:
     seed: int = 0
 
     @staticmethod
-    def draw(rng: np.random.Generator) -> Moment:
-        """A moment at random, seen by a camera at random."""
+    def draw(rng: np.random.Generator, variety: float = 1.0) -> Moment:
+        """A moment at random, seen by a camera at random.
+
+        Args:
+            rng: where the randomness comes from.
+            variety: 1 for all seasons, skies and cameras; towards 0 the season, the lean and the camera come closer to
+                a mild summer's day and a good camera. Sun, cars and people differ at any variety.
+        """
         overcast = float(rng.random() ** 1.5)
         blue = np.array([90.0, 138.0, 205.0]) + rng.normal(0, 10, 3)
         zenith = blue * (1 - overcast) + np.array([182.0, 188.0, 196.0]) * overcast
@@ -166,7 +172,7 @@ class Moment:
             season
         ]
         jitter = rng.normal(1, 0.035, 6)
-        return Moment(
+        moment = Moment(
             sun=Sun(float(rng.uniform(80, 280)), float(rng.uniform(25, 65))),
             direct=float(0.15 + 0.5 * (1 - overcast)),
             leaf_tint=(leaf[0] * float(jitter[0]), leaf[1] * float(jitter[1]), leaf[2] * float(jitter[2])),
@@ -185,4 +191,30 @@ class Moment:
             lean=(float(rng.normal(0, 0.08)), float(rng.normal(0, 0.08))),
             sensor=Sensor.draw(rng),
             seed=int(rng.integers(2**31)),
+        )
+        return moment if variety == 1.0 else moment.tamed(variety)
+
+    def tamed(self, variety: float) -> Moment:
+        """This moment with season, lean and camera drawn towards a mild day's by what ``variety`` lacks to 1."""
+
+        def towards(values: Rgb) -> Rgb:
+            red, green, blue = (1.0 + (value - 1.0) * variety for value in values)
+            return red, green, blue
+
+        sensor = replace(
+            self.sensor,
+            exposure=1.0 + (self.sensor.exposure - 1.0) * variety,
+            white_balance=towards(self.sensor.white_balance),
+            gamma=1.0 + (self.sensor.gamma - 1.0) * variety,
+            saturation=1.0 + (self.sensor.saturation - 1.0) * variety,
+            blur_px=self.sensor.blur_px * variety,
+            noise=self.sensor.noise * variety,
+        )
+        return replace(
+            self,
+            leaf_tint=towards(self.leaf_tint),
+            leaf_density=1.0 - (1.0 - self.leaf_density) * variety,
+            grass_tint=towards(self.grass_tint),
+            lean=(self.lean[0] * variety, self.lean[1] * variety),
+            sensor=sensor,
         )
