@@ -40,7 +40,7 @@ from smdt.world.pair_plan import PairPlan, PairSetConfig
 from smdt.world.pairs import read_pair_facts, write_pairs
 from smdt.world.places import KINDS, OsmPlace, PlaceSource, StoredPlace, TownPlace, held_out_by
 
-VERSION = 1
+VERSION = 2
 """Results of different versions are not to be compared: their places or pictures differ."""
 PAIRS, QUICK_PAIRS = 8884, 1000
 FIELDS_OF_VIEW_DEG = (360.0, 180.0, 90.0, 70.0)

@@ -23,7 +23,7 @@ class Pyramid:
             flat.append(layer[0].permute(1, 2, 0).reshape(-1, 3).round().byte())
             start += rows * columns
         self._flat = torch.cat(flat)
-        table = torch.tensor(self._shapes, device=colour.device)
+        table = torch.tensor(self._shapes, dtype=torch.int32, device=colour.device)
         self._start, self._rows, self._columns = table[:, 0], table[:, 1], table[:, 2]
 
     def at(self, east: Tensor, north: Tensor, footprint_m: Tensor) -> Tensor:
@@ -42,14 +42,22 @@ class Pyramid:
         part_x, part_y = (x - low_x)[..., None], (y - low_y)[..., None]
         start, rows, columns = self._start[level], self._rows[level], self._columns[level]
 
-        def texel(dx: int, dy: int) -> Tensor:
-            column = torch.minimum((low_x.long() + dx).clamp_min(0), columns - 1)
-            row = torch.minimum((low_y.long() + dy).clamp_min(0), rows - 1)
-            return self._flat[start + row * columns + column].float()
+        def neighbours(low: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+            first = low.int()
+            return torch.minimum(first.clamp_min(0), count - 1), torch.minimum(
+                (first + 1).clamp_min(0), count - 1
+            )
 
-        upper = texel(0, 0) * (1 - part_x) + texel(1, 0) * part_x
-        lower = texel(0, 1) * (1 - part_x) + texel(1, 1) * part_x
-        return upper * (1 - part_y) + lower * part_y
+        def texel(column: Tensor, row_start: Tensor) -> Tensor:
+            number = (row_start + column).flatten()
+            return self._flat.index_select(0, number).view(*column.shape, 3).float()
+
+        left, right = neighbours(low_x, columns)
+        low, high = neighbours(low_y, rows)
+        low, high = start + low * columns, start + high * columns
+        upper = torch.lerp(texel(left, low), texel(right, low), part_x)
+        lower = torch.lerp(texel(left, high), texel(right, high), part_x)
+        return torch.lerp(upper, lower, part_y)
 
 
 def fill_holes(colour: Tensor, hole: Tensor, darken: float = 0.8) -> Tensor:

@@ -253,11 +253,13 @@ class Renderer:
         shade = (1 - moment.direct) * (
             0.55 + 0.45 * (z / top.clamp_min(0.5)).clamp(0, 1)
         ) + moment.direct * 0.8
-        around = eye.azimuth[:, None] * depth  # metres along the crown, so that its mottle is not drawn out
-        speckle = 0.45 + 0.5 * noise_at(around * 34, z * 34) + 0.5 * noise_at(around * 110, z * 110)
+        around = (eye.azimuth[:, None] * depth)[
+            tree
+        ]  # metres along the crown, so that its mottle is not drawn out
+        up = z[tree]
+        speckle = 0.45 + 0.5 * noise_at(around * 34, up * 34) + 0.5 * noise_at(around * 110, up * 110)
         leaf = torch.tensor(moment.leaf_tint, device=self.device)
-        crowns = colour * leaf * (shade * speckle)[..., None]
-        colour = torch.where(tree[..., None], crowns, colour)
+        colour[tree] = colour[tree] * leaf * (shade[tree] * speckle)[..., None]
         wall_seen = wall & (surface == Surface.BUILDING)
         if bool(wall_seen.any()):
             number = self._object[at[wall_seen]].long()

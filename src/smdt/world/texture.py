@@ -41,14 +41,25 @@ def smooth_noise(device: str = "cpu") -> Tensor:
 
 def noise_at(u: Tensor, v: Tensor) -> Tensor:
     """The smooth noise at texture coordinates, nearest texel, wrapped."""
-    texture = smooth_noise(str(u.device))
-    return texture[v.floor().long() % TEXTURE_PX, u.floor().long() % TEXTURE_PX]
+    return _texel(_wrapped(u.floor()), _wrapped(v.floor()))
 
 
 def smooth_noise_at(u: Tensor, v: Tensor) -> Tensor:
     """The smooth noise at texture coordinates, bilinear, wrapped."""
     low_u, low_v = u.floor(), v.floor()
     part_u, part_v = u - low_u, v - low_v
-    top = noise_at(low_u, low_v) * (1 - part_u) + noise_at(low_u + 1, low_v) * part_u
-    bottom = noise_at(low_u, low_v + 1) * (1 - part_u) + noise_at(low_u + 1, low_v + 1) * part_u
-    return top * (1 - part_v) + bottom * part_v
+    left, low = _wrapped(low_u), _wrapped(low_v)
+    right, high = _wrapped(low_u + 1), _wrapped(low_v + 1)
+    top = torch.lerp(_texel(left, low), _texel(right, low), part_u)
+    bottom = torch.lerp(_texel(left, high), _texel(right, high), part_u)
+    return torch.lerp(top, bottom, part_v)
+
+
+def _wrapped(whole: Tensor) -> Tensor:
+    """Whole coordinates as texel numbers; masking wraps negative ones too, and is far quicker than a remainder."""
+    return whole.int() & (TEXTURE_PX - 1)
+
+
+def _texel(column: Tensor, row: Tensor) -> Tensor:
+    number = row * TEXTURE_PX + column
+    return smooth_noise(str(number.device)).view(-1).index_select(0, number.flatten()).view(number.shape)
