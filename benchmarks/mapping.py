@@ -9,14 +9,10 @@ within every repetition, and their medians are compared.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from closing import add_closing_options, circumstances, write_result
 from smdt.geometry.mapping import aerial_grid, map_aerial
 
 AIM = 20.0
@@ -155,32 +152,12 @@ def measure(batch: int, side: int, repetitions: int, seed: int) -> dict[str, obj
     }
 
 
-def circumstances() -> dict[str, object]:
-    """Device, threads, versions and commit of a measurement."""
-    asked = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parent,
-    )
-    return {
-        "device": f"cpu ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})",
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "commit": asked.stdout.strip() or None,
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=64, help="images")
     parser.add_argument("--side", type=int, default=750, help="pixels along an aerial image's side")
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--threads", type=int, help="PyTorch's threads; NumPy has one here")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write the result here")
+    add_closing_options(parser)  # NumPy has one thread here
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -200,8 +177,7 @@ def main() -> None:
         f"map_aerial is {times['times_reference']}× as fast as the NumPy reference (aim: {AIM:.0f}×),"
     )
     console.print(f"and {times['times_reference_grid_ready']}× as fast as the reference with its grid ready")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+    write_result(arguments.json, result)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from smdt.data.pairs import PairSplit, Query, Reference
 from smdt.errors import ConfigError, DatasetError
-from smdt.evaluate import EvaluateConfig, evaluate, rank_strips, seen_columns
+from smdt.evaluate import Condition, EvaluateConfig, Evaluation, evaluate
 from smdt.retrieval.siamese import SiameseConfig
-from smdt.retrieval.strip_scores import ready_references
 
 HEIGHT_PX, WIDTH_PX, COUNT = 4, 32, 12
 
@@ -65,8 +64,18 @@ def make_split(folder: Path, ground: npt.NDArray[np.uint8], mapped: npt.NDArray[
     )
 
 
-def judged(split: PairSplit, **options: object) -> object:
-    return evaluate(Pictures(), split, EvaluateConfig(use_polarmap=True, batch=5, **options))  # type: ignore[arg-type]
+def evaluated(split: PairSplit, model: nn.Module | None = None, **options: object) -> Evaluation:
+    config = EvaluateConfig(use_polarmap=True, batch=5, **options)  # type: ignore[arg-type]
+    return evaluate(model or Pictures(), split, config)  # type: ignore[arg-type]
+
+
+def judged(
+    split: PairSplit, *, unknown_heading: bool = False, wide_deg: float = 360.0, **options: object
+) -> Condition:
+    """The one condition of an evaluation."""
+    headings = {"known_heading": not unknown_heading, "unknown_heading": unknown_heading}
+    (condition,) = evaluated(split, fields_of_view_deg=(wide_deg,), **headings, **options).conditions
+    return condition
 
 
 def cosines(ground: npt.NDArray[np.uint8], mapped: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
@@ -94,7 +103,7 @@ def ranks_of(scores: npt.NDArray[np.float64], positive: npt.NDArray[np.int64]) -
 def test_a_perfect_model_finds_all(tmp_path: Path, unknown: bool, field_of_view_deg: float) -> None:
     pictures = noise(0)
     result = judged(
-        make_split(tmp_path, pictures, pictures), unknown_heading=unknown, field_of_view_deg=field_of_view_deg
+        make_split(tmp_path, pictures, pictures), unknown_heading=unknown, wide_deg=field_of_view_deg
     )
     assert set(result.recalls.values()) == {100.0}
     assert result.ranks.tolist() == [0] * COUNT
@@ -160,29 +169,6 @@ def test_any_reference_within_the_radius_is_a_hit(tmp_path: Path) -> None:
     assert near.ranks.tolist() == [(row > mine).sum() for row, mine in zip(wanted, best, strict=True)]
 
 
-def test_a_mean_that_all_share_is_removed_for_models_that_ask() -> None:
-    strips = torch.randn(9, 6, 16, generator=torch.Generator().manual_seed(0))
-    common = 20.0 * torch.randn(6, 1, generator=torch.Generator().manual_seed(1))
-    drowned, other = strips + common, strips + 15.0 * common.flip(0)
-    for remove, all_found in ((False, False), (True, True)):
-        model = Pictures(remove_mean=remove)
-        found = rank_strips(
-            model,  # type: ignore[arg-type]
-            drowned,
-            ready_references(other, remove_mean=remove),
-            torch.arange(9),
-            heading_deg=torch.zeros(9),
-        )
-        assert bool((found.ranks == 0).all()) == all_found
-        assert found.heading_deg.numel() == 0
-
-
-def test_what_a_query_sees_is_centred() -> None:
-    assert seen_columns(8, 90.0).tolist() == [False] * 3 + [True] * 2 + [False] * 3
-    assert bool(seen_columns(8, 360.0).all())
-    assert int(seen_columns(8, 1.0).sum()) == 1
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_damaged_picture_is_named_in_one_line(tmp_path: Path, workers: int) -> None:
     pictures = noise(8)
@@ -194,7 +180,109 @@ def test_a_damaged_picture_is_named_in_one_line(tmp_path: Path, workers: int) ->
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("options", [{"field_of_view_deg": 0.0}, {"batch": 0}, {"workers": -1}])
-def test_what_cannot_be_evaluated_is_refused(options: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"fields_of_view_deg": (0.0,)},
+        {"fields_of_view_deg": (90.0, 90.0)},
+        {"fields_of_view_deg": ()},
+        {"batch": 0},
+        {"workers": -1},
+        {"shortlist": -1},
+        {"known_heading": False},
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         EvaluateConfig(**options)  # type: ignore[arg-type]
+
+
+def test_all_views_and_headings_come_from_one_call_and_are_those_of_calls_of_their_own(
+    tmp_path: Path,
+) -> None:
+    mapped = noise(9)
+    split = make_split(tmp_path, (0.3 * mapped + 0.7 * noise(10)).astype(np.uint8), mapped)
+    embedded: list[tuple[str, int]] = []
+
+    class Counting(Pictures):
+        def forward(self, images: Tensor, view: str) -> Tensor:
+            embedded.append((view, len(images)))
+            return super().forward(images, view)
+
+    config = EvaluateConfig.full(use_polarmap=True, batch=5)
+    result = evaluate(Counting(), split, config)  # type: ignore[arg-type]
+    assert sum(count for view, count in embedded if view == "aerial") == COUNT
+    assert sum(count for view, count in embedded if view == "ground") == 8 * COUNT
+    names = [(one.field_of_view_deg, one.heading_known) for one in result.conditions]
+    assert names == [(wide, known) for wide in (360.0, 180.0, 90.0, 70.0) for known in (True, False)]
+    for one in result.conditions:
+        alone = judged(split, unknown_heading=not one.heading_known, wide_deg=one.field_of_view_deg)
+        assert alone.ranks.tolist() == one.ranks.tolist()
+        assert (alone.recalls, alone.recall_intervals) == (one.recalls, one.recall_intervals)
+        for name, value in one.recalls.items():
+            assert one.recall_intervals[name].low <= value <= one.recall_intervals[name].high
+        assert one.metres == {}
+        assert bool(one.heading) == (not one.heading_known and int((one.ranks == 0).sum()) > 0)
+        assert one.heading.keys() == one.heading_intervals.keys()
+
+
+def test_metres_are_from_the_query_to_what_came_first(tmp_path: Path) -> None:
+    mapped = noise(11)
+    plain = make_split(tmp_path, np.roll(mapped, 1, axis=0), mapped)  # query i shows reference i - 1
+    assert judged(plain).metres == {}
+    place_m = np.stack([30.0 * np.arange(COUNT), np.zeros(COUNT)], axis=1)
+    in_metres = judged(replace(plain, query_xy_m=place_m, reference_xy_m=place_m))
+    assert in_metres.metres["median_m"] == 30.0
+    assert in_metres.metres["mean_m"] == pytest.approx(
+        (11 * 30.0 + 11 * 30.0) / 12
+    )  # query 0 is 11 steps off
+    assert in_metres.metres_off.tolist() == [330.0] + [30.0] * 11
+    north = 30.0 / 111_132.0 * np.arange(COUNT)  # metres of a degree of latitude at 45°
+    in_degrees = replace(
+        plain,
+        queries=tuple(
+            replace(q, latitude=45.0 + n, longitude=7.0) for q, n in zip(plain.queries, north, strict=True)
+        ),
+        references=tuple(
+            replace(r, latitude=45.0 + n, longitude=7.0) if i else r
+            for i, (r, n) in enumerate(zip(plain.references, north, strict=True))
+        ),
+    )
+    found = judged(in_degrees)
+    assert found.metres["median_m"] == pytest.approx(30.0, abs=0.1)
+    assert (
+        np.isnan(found.metres_off).tolist() == [False, True] + [False] * 10
+    )  # reference 0 lies nobody knows where
+    assert (
+        found.metres_intervals["mean_m"].low < found.metres["mean_m"] < found.metres_intervals["mean_m"].high
+    )
+
+
+class Means(Pictures):
+    """A model of one column: the picture's mean over azimuth, weighted so that a turn changes it."""
+
+    def forward(self, images: Tensor, view: str) -> Tensor:
+        weight = torch.cos(torch.arange(images.shape[-1]) * (2 * torch.pi / images.shape[-1]))
+        return (super().forward(images, view) * weight).sum(2, keepdim=True)
+
+
+def test_a_descriptor_of_one_column_is_judged_and_finds_no_heading(tmp_path: Path) -> None:
+    mapped = noise(12)
+    split = make_split(tmp_path, mapped, mapped)
+    options = {"fields_of_view_deg": (360.0, 90.0), "unknown_heading": True}
+    result = evaluated(split, Means(), **options)
+    known, unknown = result.conditions[:2]
+    assert known.recalls["R@1"] == 100.0
+    assert unknown.recalls["R@1"] < 100.0
+    for one in result.conditions:
+        assert one.heading == {}
+        assert one.found_heading_deg.numel() == 0
+
+
+def test_a_shortlist_is_said_and_only_where_one_was_used(tmp_path: Path) -> None:
+    mapped = noise(13)
+    split = make_split(tmp_path, mapped, mapped)
+    assert evaluated(split, unknown_heading=True, shortlist=4).facts["shortlist"] == 4
+    assert evaluated(split, shortlist=4).facts["shortlist"] == 0
+    narrow = evaluated(split, unknown_heading=True, shortlist=4, fields_of_view_deg=(90.0,))
+    assert narrow.facts["shortlist"] == 0

@@ -21,6 +21,7 @@ from smdt.retrieval.siamese import Siamese
 from smdt.townbench import (
     FIELDS_OF_VIEW_DEG,
     STYLES_BY_SEED,
+    VERSION,
     TownBenchConfig,
     TownBenchResult,
     confusion,
@@ -64,7 +65,7 @@ def oracle(monkeypatch: pytest.MonkeyPatch, swap: dict[int, int] | None = None) 
     for query, reference in (swap or {}).items():
         shown[query] = reference
 
-    def queries(_model: Siamese, _images: object, turns: Any, *_: object) -> Tensor:
+    def queries(_model: object, _images: object, turns: Any, *_: object, **_named: object) -> Tensor:
         return torch.stack(
             [torch.roll(strips[i], -int(t), dims=-1) for i, t in zip(shown, turns, strict=True)]
         )
@@ -95,7 +96,12 @@ def test_a_model_is_judged_at_every_view_and_heading_and_always_alike(
         missed = int((condition.ranks > 0).sum())
         assert sum(sum(row.values()) for row in condition.confused.values()) == missed
         assert bool(condition.heading) == (not condition.heading_known and missed < COUNT)
-    assert result.facts["benchmark"] == "TownBench 1 trial"
+        assert condition.recall_intervals.keys() == condition.recalls.keys()
+        assert condition.by_kind_intervals.keys() == condition.by_kind.keys()
+        for kind, row in condition.by_kind.items():
+            interval = condition.by_kind_intervals[kind]
+            assert interval.low <= row["R@1"] <= interval.high
+    assert result.facts["benchmark"] == f"TownBench {VERSION} trial"
     assert [place["pairs"] for place in result.facts["places"]] == [10, 10]
     written = {path: path.stat().st_mtime_ns for path in folder.rglob("*.jpg")}
     assert len(written) == 2 * COUNT
@@ -122,6 +128,23 @@ def test_a_perfect_model_finds_all(
         assert {row["R@1"] for row in condition.by_kind.values()} == {100.0}
         if not condition.heading_known:
             assert condition.heading["median_deg"] < 1.5
+
+
+def test_descriptors_of_one_column_are_made_of_panoramas_turned_by_the_known_heading(
+    folder: Path, tiny_model: Siamese, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiles, lost = torch.randn(2, COUNT, 12, 1, generator=torch.Generator().manual_seed(4))
+
+    def queries(*_: object, north_up: bool = False) -> Tensor:
+        return tiles if north_up else lost
+
+    monkeypatch.setattr(townbench, "embed_queries", queries)
+    monkeypatch.setattr(townbench, "_embed_tiles", lambda *_: tiles)
+    monkeypatch.setattr(type(tiny_model), "finds_heading", False)
+    result = run_townbench(tiny_model, folder, TownBenchConfig(pairs=COUNT, fields_of_view_deg=(360.0, 70.0)))
+    for condition in result.conditions:
+        assert (condition.recalls["R@1"] == 100.0) == condition.heading_known
+        assert condition.heading == {}
 
 
 def test_misses_are_measured_named_and_sorted(
@@ -215,7 +238,7 @@ def test_all_styles_are_judged_on_in_towns_that_are_held_out(tmp_path: Path) -> 
     assert (full_pair_set(full).count, full_pair_set(quick).count) == (8884, 1000)
     assert len({place.key for place in [*all_places(full), *all_places(quick)]}) == 18
     assert [config.name for config in (full, quick, TownBenchConfig(pairs=5))] == [
-        "TownBench 1", "TownBench 1 quick", "TownBench 1 trial",
+        f"TownBench {VERSION}", f"TownBench {VERSION} quick", f"TownBench {VERSION} trial",
     ]  # fmt: skip
     extract = tmp_path / "helsinki.osm.pbf"
     assert all_places(TownBenchConfig(osm=extract))[-1] == OsmPlace(extract)
@@ -235,13 +258,16 @@ def test_the_command_prints_writes_json_and_a_page_with_the_worst_misses(
     common += ["--cache", str(folder)]
     result = CliRunner().invoke(cli, [*common, "--report", str(tmp_path / "page")], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    assert "TownBench 1 trial, simulated places: 20 queries" in " ".join(result.output.split())
+    assert f"TownBench {VERSION} trial, simulated places: 20 queries" in " ".join(result.output.split())
     page = (tmp_path / "page" / "townbench.html").read_text()
     record = json.loads((tmp_path / "page" / "townbench.json").read_text())
     worst = next(c for c in record["conditions"] if not c["heading_known"])["worst"]
-    assert page.count('class="panel miss"') == len(worst) > 0
+    assert page.count('class="panel card"') == len(worst) > 0
     assert page.count("data:image/jpeg;base64,") == 3 * len(worst)
     assert "http" not in page.replace("http-equiv", "")
+    shown = record["conditions"][1]
+    assert shown["recall_percent_intervals"]["R@1"]["low"] <= shown["recall_percent"]["R@1"]
+    assert f"<td>{shown['recall_percent']['R@1']:.2f}<small>" in page
     assert [len(c["ranks"]) for c in record["conditions"]] == [COUNT] * 8
     printed = CliRunner().invoke(cli, [*common, "--json", "-"], catch_exceptions=False)
     again = json.loads(printed.stdout)

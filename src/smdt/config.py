@@ -21,7 +21,7 @@ def load_settings(
     """Build a settings dataclass from a YAML file and overrides; an override wins over the file.
 
     Args:
-        kind: a dataclass whose fields are numbers, strings, booleans, paths, or tuples of them.
+        kind: a dataclass whose fields are numbers, strings, booleans, paths, tuples of them, or a mapping.
         file: a YAML file with a mapping of field names; none for defaults alone.
         overrides: values by field name; None leaves the file's or the default.
 
@@ -77,6 +77,8 @@ def _fit(value: Any, hint: Any, name: str, where: str | None) -> Any:  # noqa: P
             return None
         hint = next(argument for argument in arguments if argument is not type(None))
         return _fit(value, hint, name, where)
+    if origin is Mapping and isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return dict(value)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_fit(item, arguments[0], name, where) for item in value)
     if hint is Path and isinstance(value, str | Path):

@@ -38,6 +38,10 @@ class DatasetError(SmdtError):
     """A data set is incomplete, or not in its published layout."""
 
 
+class LabelError(SmdtError):
+    """A label map or mask does not hold the classes it should, or does not fit its image."""
+
+
 class ModelError(SmdtError):
     """A model is unknown, or its weights do not fit it."""
 
@@ -48,3 +52,7 @@ class DescriptorIndexError(SmdtError):
 
 class TrainingError(SmdtError):
     """A training cannot start or go on."""
+
+
+class ExportError(SmdtError):
+    """A model cannot be converted for another framework."""

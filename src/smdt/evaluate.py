@@ -1,39 +1,45 @@
-"""Score a model on a data set by the field's protocol: recalls, and the heading's error where it is to be
-found."""
+"""Score a model on a data set by the field's protocol: recalls, metres and heading errors, each with an interval.
+
+References are embedded once, queries once for each field of view and for each of known and unknown headings: with a
+known heading panoramas stay as they are, north in the centre; with an unknown one each is turned by a random number of
+whole columns first, the same ones at every field of view.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from smdt.data.images import PairImages, ViewSettings
-from smdt.data.pairs import PairSplit
-from smdt.errors import ConfigError, SmdtError
-from smdt.geometry.angles import wrap_360
-from smdt.geometry.panorama import crop_field_of_view
-from smdt.retrieval.embedding import embed_ground, embed_mapped
-from smdt.retrieval.metrics import heading_errors, nearby_references, ranks_from_blocks, recall_at
-from smdt.retrieval.ranking import PairsOf
-from smdt.retrieval.siamese import Siamese
-from smdt.retrieval.strip_scores import (
-    QUERY_CHUNK,
-    REFERENCE_CHUNK,
-    AlignedScores,
-    BestReference,
-    QueryStrips,
-    TurnedScores,
-    held_type,
-    ready_references,
+from smdt.data.pairs import PairSplit, Query, Reference
+from smdt.errors import ConfigError
+from smdt.geometry.angles import angular_error, wrap_360
+from smdt.geometry.geodesy import distance_m
+from smdt.retrieval.embedding import embed_mapped
+from smdt.retrieval.encoder import Encoder
+from smdt.retrieval.intervals import Intervals, error_intervals, recall_intervals
+from smdt.retrieval.metrics import (
+    DISTANCE_LIMITS_M,
+    HEADING_LIMITS_DEG,
+    error_summary,
+    nearby_references,
+    recall_at,
 )
+from smdt.retrieval.models import fingerprint
+from smdt.retrieval.ranking import PairsOf
+from smdt.retrieval.set_embedding import Loading, Progress, embed_all, embed_queries
+from smdt.retrieval.strip_ranking import StripRanking, rank_strips
+from smdt.retrieval.strip_scores import ready_references
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
+Floats = npt.NDArray[np.float64]
+
+FIELDS_OF_VIEW_DEG = (360.0, 180.0, 90.0, 70.0)
+"""The views that the field reports, widest first."""
 
 
 @dataclass(frozen=True)
@@ -41,72 +47,117 @@ class EvaluateConfig:
     """How a model is judged.
 
     Attributes:
-        unknown_heading: turn every panorama by a random whole column first, and let matching find the heading.
-        field_of_view_deg: what part of the circle queries show, centred on their heading.
+        fields_of_view_deg: what part of the circle queries show, centred on their heading.
+        known_heading: judge with north in the centre of every panorama.
+        unknown_heading: judge with every panorama turned at random, and let matching find the heading.
         mapping: of the aerial images; the model's own unless given.
         use_polarmap: read the data set's ready-made polar images.
+        shortlist: with unknown headings and whole panoramas, score at every turn only so many references, those of the
+            nearest rotation-free keys; 0 scores all, as the protocols want it.
         batch: images embedded at once.
         workers: loader processes.
-        seed: of the random headings.
+        seed: of the random headings, and of the intervals' resamples.
     """
 
+    fields_of_view_deg: tuple[float, ...] = (360.0,)
+    known_heading: bool = True
     unknown_heading: bool = False
-    field_of_view_deg: float = 360.0
     mapping: str | None = None
     use_polarmap: bool = False
+    shortlist: int = 0
     batch: int = 16
     workers: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be evaluated."""
-        if not 0 < self.field_of_view_deg <= 360:
+        for wide_deg in self.fields_of_view_deg:
+            if not 0 < wide_deg <= 360:
+                raise ConfigError(
+                    f"{wide_deg}° is no field of view", where="--fov-deg", remedy="give 1 to 360"
+                )
+        if not self.fields_of_view_deg or len(set(self.fields_of_view_deg)) < len(self.fields_of_view_deg):
             raise ConfigError(
-                f"{self.field_of_view_deg}° is no field of view", where="--fov-deg", remedy="give 1 to 360"
+                "no field of view is given, or one twice", where="--fov-deg", remedy="give each of them once"
             )
-        if self.workers < 0 or self.batch < 1:
-            raise ConfigError("batch and workers cannot be negative", where="--batch/--workers")
+        if not (self.known_heading or self.unknown_heading):
+            raise ConfigError("headings are neither known nor unknown", where="--unknown-heading")
+        if min(self.workers, self.shortlist, self.seed) < 0 or self.batch < 1:
+            raise ConfigError(
+                "workers, shortlist and seed cannot be negative, nor a batch empty",
+                where="--batch/--workers/--shortlist/--seed",
+            )
+
+    @staticmethod
+    def full(**options: Any) -> EvaluateConfig:
+        """All views of the field, with known and with unknown headings; options are the other attributes."""
+        views: dict[str, Any] = {"fields_of_view_deg": FIELDS_OF_VIEW_DEG, "unknown_heading": True}
+        return EvaluateConfig(**views | options)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Condition:
+    """The figures at one field of view, with the heading known or not.
+
+    Attributes:
+        field_of_view_deg: what queries see.
+        heading_known: whether north is in the centre of what they see, or matching has to find the heading.
+        recalls: R@1, R@5, R@10, R@1% in percent.
+        recall_intervals: their 95 % intervals.
+        metres: from the truth to the reference that came first: median, mean, shares within some metres in percent;
+            empty where no place is known.
+        metres_intervals: their 95 % intervals.
+        heading: errors over the queries found at rank 1: median, mean, shares within some degrees in percent; empty
+            where the heading is known, where nothing was found, and for descriptors that find no heading.
+        heading_intervals: their 95 % intervals.
+        ranks: (Q,) references nearer than the true one.
+        best: (Q,) the reference that came first; -1 for a query that has no true one.
+        score: (Q,) of the reference that came first.
+        found_heading_deg: (Q,) against the query's own reference; empty where none is found.
+        metres_off: (Q,) from the truth to the reference that came first, NaN where not known; empty where none is.
+    """
+
+    field_of_view_deg: float
+    heading_known: bool
+    recalls: dict[str, float]
+    recall_intervals: Intervals
+    metres: dict[str, float]
+    metres_intervals: Intervals
+    heading: dict[str, float]
+    heading_intervals: Intervals
+    ranks: Tensor
+    best: Tensor
+    score: Tensor
+    found_heading_deg: Tensor
+    metres_off: Floats
+
+    @property
+    def name(self) -> str:
+        """What it is, for people."""
+        return f"{self.field_of_view_deg:g}°, heading {'known' if self.heading_known else 'unknown'}"
+
+
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """What came out.
 
     Attributes:
-        recalls: R@1, R@5, R@10, R@1% in percent.
-        heading: heading error over the queries found at rank 1; empty where the heading is known.
+        conditions: the figures, each field of view with known headings, then unknown.
         queries: number of queries.
         references: number of references.
-        ranks: (Q,) references nearer than the true one.
+        heading_deg: (Q,) where queries look where the heading is unknown.
         facts: what was evaluated, for the record.
     """
 
-    recalls: dict[str, float]
-    heading: dict[str, float]
+    conditions: tuple[Condition, ...]
     queries: int
     references: int
-    ranks: Tensor
+    heading_deg: Floats
     facts: dict[str, str | float | bool | int | None] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
-class StripRanking:
-    """Where each query's true reference came.
-
-    Attributes:
-        ranks: (Q,) references nearer than the true one.
-        best: (Q,) the nearest reference; -1 for a query that has no true one.
-        heading_deg: (Q,) heading found against the query's own reference, or the best where none is given; empty where
-            headings are known.
-    """
-
-    ranks: Tensor
-    best: Tensor
-    heading_deg: Tensor
-
-
 def evaluate(
-    model: Siamese,
+    model: Encoder,
     split: PairSplit,
     config: EvaluateConfig | None = None,
     progress: Progress | None = None,
@@ -116,73 +167,120 @@ def evaluate(
     Args:
         model: what embeds.
         split: queries, references and which belong together.
-        config: heading, field of view and mapping.
+        config: headings, fields of view and mapping.
         progress: called with what is embedded or ranked, how many are done and how many there are.
 
     Raises:
         DatasetError: if an image is missing or damaged.
     """
     config = config or EvaluateConfig()
-    settings = model.config
-    rng = np.random.default_rng(config.seed)
+    views = view_settings(model, config)
+    loading = Loading(config.batch, config.workers, progress)
+    tiles = PairImages(split, "reference", views)
+    references = embed_all(tiles, lambda images, _: embed_mapped(model, images), "aerial images", loading)
+    references = ready_references(references, remove_mean=model.config.remove_mean)
     count = len(split.queries)
-    turns = rng.integers(0, settings.width_px, count) if config.unknown_heading else np.zeros(count, np.int64)
-    views = ViewSettings(
+    turns = np.random.default_rng(config.seed).integers(0, views.width_px, count)
+    heading_deg = turns / views.width_px * 360.0
+    panoramas = PairImages(split, "query", views)
+    places = _Places(split)
+    conditions, shortlisted = [], False
+    for wide_deg in config.fields_of_view_deg:
+        for known in (True, False):
+            if not (config.known_heading if known else config.unknown_heading):
+                continue
+            looks = np.zeros_like(turns) if known else turns
+            ranking = rank_strips(
+                embed_queries(model, panoramas, looks, wide_deg, loading),
+                references,
+                true_references(split),
+                remove_mean=model.config.remove_mean,
+                field_of_view_deg=wide_deg,
+                heading_deg=torch.zeros(count) if known else None,
+                own=torch.as_tensor(split.positive, dtype=torch.int64),
+                ignore=None if split.semi_positives is None else torch.as_tensor(split.semi_positives),
+                shortlist=config.shortlist,
+                progress=progress,
+            )
+            shortlisted |= ranking.shortlisted
+            off_m = places.metres_off(ranking.best.numpy())
+            found = condition_figures(
+                ranking, len(references), off_m, heading_deg, split.positive, config.seed
+            )
+            conditions.append(Condition(field_of_view_deg=wide_deg, heading_known=known, **found))
+    facts = _facts(model, split, config) | {"shortlist": config.shortlist if shortlisted else 0}
+    return Evaluation(tuple(conditions), count, len(references), heading_deg, facts)
+
+
+def view_settings(model: Encoder, config: EvaluateConfig) -> ViewSettings:
+    """How the pictures of a data set become what a model takes."""
+    settings = model.config
+    return ViewSettings(
         height_px=settings.height_px,
         width_px=settings.width_px,
         mapping=config.mapping or settings.mapping,
+        aerial_side_px=settings.tile_px,
         use_polarmap=config.use_polarmap,
     )
-    references = embed_all(
-        PairImages(split, "reference", views),
-        lambda images, _: embed_mapped(model, images),
-        "aerial images",
-        config.batch,
-        config.workers,
-        progress,
-    )
-    queries = embed_queries(
-        model,
-        PairImages(split, "query", views),
-        turns,
-        config.field_of_view_deg,
-        config.batch,
-        config.workers,
-        progress,
-    )
-    found = rank_strips(
-        model,
-        queries,
-        ready_references(references, remove_mean=settings.remove_mean),
-        true_references(split),
-        field_of_view_deg=config.field_of_view_deg,
-        heading_deg=None if config.unknown_heading else torch.zeros(count),
-        own=torch.as_tensor(split.positive, dtype=torch.int64),
-        ignore=None if split.semi_positives is None else torch.as_tensor(split.semi_positives),
-        progress=progress,
-    )
-    heading = {}
-    if config.unknown_heading:
-        hits = ((found.ranks == 0) & (torch.as_tensor(split.positive) >= 0)).numpy()
-        if hits.any():
-            true_deg = wrap_360(turns[hits] / settings.width_px * 360)
-            heading = heading_errors(found.heading_deg.numpy()[hits], true_deg)
-    return Evaluation(
-        recalls=recall_at(found.ranks, len(references)),
-        heading=heading,
-        queries=count,
-        references=len(references),
-        ranks=found.ranks,
-        facts={
-            "dataset": split.dataset,
-            "split": split.split,
-            "model": settings.name,
-            "mapping": "polarmap folder" if config.use_polarmap else (config.mapping or settings.mapping),
-            "heading": "unknown" if config.unknown_heading else "known",
-            "field_of_view_deg": config.field_of_view_deg,
-            "seed": config.seed,
-        },
-    )
+
+
+def _facts(
+    model: Encoder, split: PairSplit, config: EvaluateConfig
+) -> dict[str, str | float | bool | int | None]:
+    """What was evaluated."""
+    return {
+        "dataset": split.dataset,
+        "split": split.split,
+        "simulated": split.simulated,
+        "model": model.config.name,
+        "model_fingerprint": fingerprint(model),
+        "mapping": "polarmap folder" if config.use_polarmap else (config.mapping or model.config.mapping),
+        "hit_radius_m": split.hit_radius_m,
+        "semi_positives": split.semi_positives is not None,
+        "left_out": split.left_out,
+        "seed": config.seed,
+    }
+
+
+def condition_figures(
+    ranking: StripRanking,
+    reference_count: int,
+    metres_off: Floats,
+    true_heading_deg: Floats,
+    own: npt.NDArray[np.int64],
+    seed: int,
+) -> dict[str, Any]:
+    """The figures of a ranking, as attributes of a :class:`Condition`.
+
+    Args:
+        ranking: what came out.
+        reference_count: size of the gallery.
+        metres_off: (Q,) from the truth to what came first, NaN where not known; empty where none is.
+        true_heading_deg: (Q,) where the queries look.
+        own: (Q,) each query's own reference; -1 for none, and then its heading counts for nothing.
+        seed: of the intervals' resamples.
+    """
+    heading: Floats = np.empty(0)
+    if ranking.heading_deg.numel():
+        hits = (ranking.ranks.numpy() == 0) & (own >= 0)
+        heading = angular_error(ranking.heading_deg.numpy()[hits], wrap_360(true_heading_deg[hits]))
+    known_m = metres_off[np.isfinite(metres_off)]
+    found: dict[str, Any] = {
+        "recalls": recall_at(ranking.ranks, reference_count),
+        "recall_intervals": recall_intervals(ranking.ranks, reference_count, seed=seed),
+        "ranks": ranking.ranks,
+        "best": ranking.best,
+        "score": ranking.score,
+        "found_heading_deg": ranking.heading_deg,
+        "metres_off": metres_off,
+    }
+    for name, errors, unit, limits in (
+        ("metres", known_m, "m", DISTANCE_LIMITS_M),
+        ("heading", heading, "deg", HEADING_LIMITS_DEG),
+    ):
+        found[name] = error_summary(errors, unit, limits) if errors.size else {}
+        found[f"{name}_intervals"] = error_intervals(errors, unit, limits, seed=seed) if errors.size else {}
+    return found
 
 
 def true_references(split: PairSplit) -> Tensor | PairsOf:
@@ -192,159 +290,37 @@ def true_references(split: PairSplit) -> Tensor | PairsOf:
     return torch.as_tensor(split.positive, dtype=torch.int64)
 
 
-def rank_strips(
-    model: Siamese,
-    queries: Tensor,
-    references: Tensor,
-    positive: Tensor | PairsOf,
-    *,
-    field_of_view_deg: float = 360.0,
-    heading_deg: Tensor | None = None,
-    own: Tensor | None = None,
-    ignore: Tensor | None = None,
-    progress: Progress | None = None,
-) -> StripRanking:
-    """Rank references for queries by the model's matching, in bounded memory.
+class _Places:
+    """Where queries and references lie, as far as a data set tells: metres in one plane, or degrees."""
 
-    Args:
-        model: what embedded them; says whether the queries' mean is to be removed.
-        queries: (Q, C, W) strips as embedded.
-        references: (R, C, W) of :func:`smdt.retrieval.strip_scores.ready_references`.
-        positive: the true references, as for :func:`smdt.retrieval.ranking.ranks_from_blocks`.
-        field_of_view_deg: what queries see, centred.
-        heading_deg: (Q,) known headings of the queries' centres; None: matching finds them.
-        own: (Q,) reference against which the found heading is given; the best one unless given, or where -1.
-        ignore: (Q, M) references never counted as nearer, padded with -1.
-        progress: called with "ranking", queries begun and queries in all.
-    """
-    seen = seen_columns(queries.shape[-1], field_of_view_deg)
-    ready = QueryStrips(queries, seen, heading_deg)
-    if model.config.remove_mean:
-        # With unknown headings a query set has one mean for all azimuths; with known ones, each azimuth has its own.
-        ready = QueryStrips(queries, seen, heading_deg, ready.mean_of_set())
-    scores = TurnedScores(ready, references) if heading_deg is None else AlignedScores(ready, references)
-    watched = BestReference(
-        scores, len(queries), (lambda done, total: progress("ranking", done, total)) if progress else None
+    def __init__(self, split: PairSplit) -> None:
+        self.xy_m = None
+        if split.query_xy_m is not None and split.reference_xy_m is not None:
+            self.xy_m = split.query_xy_m, split.reference_xy_m
+        self.query_deg, self.reference_deg = _positions(split.queries), _positions(split.references)
+
+    def metres_off(self, best: npt.NDArray[np.int64]) -> Floats:
+        """Metres (Q,) from each query to the reference that came first, NaN where not known; empty where none is."""
+        there = best >= 0
+        off = np.full(len(best), np.nan)
+        if self.xy_m is not None:
+            off[there] = np.hypot(*(self.xy_m[0][there] - self.xy_m[1][best[there]]).T)
+        else:
+            there &= np.isfinite(self.query_deg).all(axis=1) & np.isfinite(self.reference_deg[best]).all(
+                axis=1
+            )
+            off[there] = distance_m(*self.query_deg[there].T, *self.reference_deg[best[there]].T)
+        return off if np.isfinite(off).any() else np.empty(0)
+
+
+def _positions(entries: tuple[Query, ...] | tuple[Reference, ...]) -> Floats:
+    """Latitude and longitude (N, 2) in degrees, NaN where not known."""
+    missing = float("nan")
+    return np.array(
+        [
+            (missing, missing)
+            if one.latitude is None or one.longitude is None
+            else (one.latitude, one.longitude)
+            for one in entries
+        ]
     )
-    ranks = ranks_from_blocks(
-        watched,
-        len(queries),
-        len(references),
-        positive,
-        ignore=ignore,
-        query_chunk=QUERY_CHUNK,
-        reference_chunk=REFERENCE_CHUNK,
-    )
-    headings = torch.empty(0)
-    if isinstance(scores, TurnedScores):
-        against = watched.reference if own is None else torch.where(own >= 0, own, watched.reference)
-        headings = scores.headings(against.clamp_min(0))
-    return StripRanking(ranks, watched.reference, headings)
-
-
-def seen_columns(columns: int, field_of_view_deg: float) -> Tensor:
-    """Mask (W,) of the strip columns that a query of a field of view sees, around its centre."""
-    kept = max(1, round(columns * field_of_view_deg / 360.0))
-    number, start = torch.arange(columns), columns // 2 - kept // 2
-    return (number >= start) & (number < start + kept)
-
-
-def embed_queries(
-    model: Siamese,
-    panoramas: Dataset[tuple[Tensor, int]],
-    turns: npt.NDArray[np.int64],
-    field_of_view_deg: float,
-    batch: int = 16,
-    workers: int = 0,
-    progress: Progress | None = None,
-) -> Tensor:
-    """Strips (Q, C, W) of panoramas turned clockwise by whole columns (Q,) and narrowed to a field of view."""
-    return embed_all(
-        panoramas,
-        lambda images, numbers: embed_ground(
-            model, _narrow(_turn(images, turns[numbers.numpy()]), field_of_view_deg)
-        ),
-        "panoramas",
-        batch,
-        workers,
-        progress,
-    )
-
-
-def _turn(images: Tensor, columns: np.ndarray) -> Tensor:
-    """Turn each panorama (B, 3, H, W) clockwise by whole columns; its heading is then 360°·columns/W."""
-    return torch.stack([torch.roll(i, -int(c), dims=-1) for i, c in zip(images, columns, strict=True)])
-
-
-def _narrow(images: Tensor, field_of_view_deg: float) -> Tensor:
-    """Black out what a photo of that field of view does not show."""
-    if field_of_view_deg >= 360:
-        return images
-    crop = crop_field_of_view(images, field_of_view_deg)
-    start = images.shape[-1] // 2 - crop.shape[-1] // 2
-    narrow = torch.zeros_like(images)
-    narrow[..., start : start + crop.shape[-1]] = crop
-    return narrow
-
-
-def embed_all(
-    images: Dataset[tuple[Tensor, int]],
-    embed: Callable[[Tensor, Tensor], Tensor],
-    what: str,
-    batch: int = 16,
-    workers: int = 0,
-    progress: Progress | None = None,
-) -> Tensor:
-    """Embed a whole set: strips (N, C, W), in half precision where they would take more than 1 GiB in single.
-
-    Args:
-        images: gives (image, number).
-        embed: strips (B, C, W) of images (B, 3, H, W) and their numbers (B,).
-        what: the images' name for ``progress``.
-        batch: images embedded at once.
-        workers: loader processes.
-        progress: called with ``what``, images done and images in all.
-
-    Raises:
-        SmdtError: if an image cannot be read; the same from a loader process as from this one.
-    """
-    loader = DataLoader(_Handed(images), batch_size=batch, num_workers=workers, collate_fn=_batch_or_error)
-    total, done = len(images), 0  # type: ignore[arg-type]
-    strips = torch.empty(0)
-    for loaded in loader:
-        if isinstance(loaded, SmdtError):
-            raise loaded
-        made = embed(*loaded)
-        if not done:
-            strips = torch.empty(total, *made.shape[1:], dtype=held_type(total * made[0].numel()))
-        strips[done : done + len(made)] = made
-        done += len(made)
-        if progress:
-            progress(what, done, total)
-    return strips
-
-
-class _Handed(Dataset[tuple[Tensor, int] | SmdtError]):
-    """A data set that hands a user's mistake over instead of raising it, which a loader process would bury."""
-
-    def __init__(self, images: Dataset[tuple[Tensor, int]]) -> None:
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)  # type: ignore[arg-type]
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int] | SmdtError:
-        try:
-            return self.images[index]
-        except SmdtError as error:
-            return error
-
-
-def _batch_or_error(items: list[tuple[Tensor, int] | SmdtError]) -> tuple[Tensor, Tensor] | SmdtError:
-    pictures, numbers = [], []
-    for item in items:
-        if isinstance(item, SmdtError):
-            return item
-        pictures.append(item[0])
-        numbers.append(item[1])
-    return torch.stack(pictures), torch.tensor(numbers)

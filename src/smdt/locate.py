@@ -11,14 +11,19 @@ import torch
 from torch import Tensor
 
 from smdt.geometry.geodesy import offset_position
-from smdt.geometry.panorama import PanoramaFrame
+from smdt.geometry.panorama import PanoramaFrame, turn_panorama
 from smdt.imagery.photo import load_photo, photo_to_frame
 from smdt.index.store import DescriptorIndex
 from smdt.retrieval.embedding import centre_queries, embed_ground
+from smdt.retrieval.encoder import Encoder
 from smdt.retrieval.matching import normalise_queries
-from smdt.retrieval.siamese import Siamese
 
 _METRES_PER_DEGREE = 111_320.0
+HEADINGS_TRIED = 16
+"""A model with one global descriptor cannot find a heading by matching; photos are then embedded at this many."""
+
+SHORTLIST_FROM = 20_000
+"""In smaller indexes a photo is scored against all tiles, whatever the shortlist."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,8 @@ class LocateConfig:
         pitch_deg: elevation of flat photos' optical axis.
         top: candidates to give.
         apart_m: least distance between two candidates.
+        shortlist: in an index of more than ``SHORTLIST_FROM`` tiles, how many of them a panorama of unknown heading is
+            scored against at every turn: those of the nearest rotation-free keys. 0 scores all, which is exact.
     """
 
     heading_deg: float | None = None
@@ -87,12 +94,13 @@ class LocateConfig:
     pitch_deg: float = 0.0
     top: int = 5
     apart_m: float = 25.0
+    shortlist: int = 0
 
 
 def locate(
     photos: Sequence[Path],
     index: DescriptorIndex,
-    model: Siamese,
+    model: Encoder,
     config: LocateConfig | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Located]:
@@ -111,19 +119,19 @@ def locate(
     config = config or LocateConfig()
     found = []
     for number, photo in enumerate(photos, start=1):
-        strip, mask, field_of_view = embed_photo(photo, model, config)
-        heading = None if config.heading_deg is None else torch.tensor([config.heading_deg])
-        scores, headings = index.search(strip[None], mask[None], heading)
-        candidates = rank_places(index, scores[0], headings[0], model.config.scale, config)
-        sure = confidence(index, scores[0], candidates[0], model, config)
+        scores, headings, field_of_view = score_tiles(photo, index, model, config)
+        candidates = rank_places(index, scores, headings, model.config.scale, config)
+        sure = confidence(index, scores, candidates[0], model, config)
         found.append(Located(photo, candidates, sure, field_of_view))
         if progress:
             progress(number, len(photos))
     return found
 
 
-def embed_photo(photo: Path, model: Siamese, config: LocateConfig) -> tuple[Tensor, Tensor, float]:
-    """A photo's strip (C, W) of unit norm, the mask (W,) of the azimuths it sees, and its field of view in degrees."""
+def score_tiles(
+    photo: Path, index: DescriptorIndex, model: Encoder, config: LocateConfig
+) -> tuple[Tensor, Tensor, float]:
+    """Scores (N,) of all tiles for a photo, the heading (N,) in degrees of each, and the photo's field of view."""
     frame = PanoramaFrame(model.config.height_px, model.config.width_px)
     placed = photo_to_frame(
         load_photo(photo),
@@ -132,10 +140,28 @@ def embed_photo(photo: Path, model: Siamese, config: LocateConfig) -> tuple[Tens
         panorama=config.panorama,
         pitch_deg=config.pitch_deg,
     )
+    heading = None if config.heading_deg is None else torch.tensor([config.heading_deg])
+    if not model.finds_heading:
+        scores, headings = _score_turned(placed.image, index, model, heading)
+        return scores, headings, placed.field_of_view_deg
     strip = embed_ground(model, placed.image[None])
     columns = placed.mask.any(0).view(model.columns, -1).float().mean(1) > 0.5
-    strip = normalise_queries(centre_queries(model, strip), columns[None])[0]
-    return strip, columns, placed.field_of_view_deg
+    strip = normalise_queries(centre_queries(model, strip), columns[None])
+    shortlist = config.shortlist if len(index) > SHORTLIST_FROM else 0
+    scores, headings = index.search(strip, columns[None], heading, shortlist)
+    return scores[0], headings[0], placed.field_of_view_deg
+
+
+def _score_turned(
+    image: Tensor, index: DescriptorIndex, model: Encoder, heading_deg: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Scores and headings (N,) by a model of one global descriptor: the photo turned north by each heading tried."""
+    if heading_deg is None:
+        heading_deg = torch.arange(HEADINGS_TRIED) * (360.0 / HEADINGS_TRIED)
+    turned = torch.stack([turn_panorama(image, -float(heading)) for heading in heading_deg])
+    strips = normalise_queries(centre_queries(model, embed_ground(model, turned)))
+    scores, best = index.search(strips, None, torch.zeros(len(strips)))[0].max(dim=0)
+    return scores, heading_deg[best]
 
 
 def rank_places(
@@ -175,7 +201,7 @@ def rank_places(
 
 
 def confidence(
-    index: DescriptorIndex, scores: Tensor, best: Candidate, model: Siamese, config: LocateConfig
+    index: DescriptorIndex, scores: Tensor, best: Candidate, model: Encoder, config: LocateConfig
 ) -> float:
     """Share of softmax(scale·score) over all tiles that lies within ``apart_m`` of the best place."""
     belief = torch.softmax(model.config.scale * scores.double(), 0)

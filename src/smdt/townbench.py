@@ -13,8 +13,7 @@ places, and never to be set beside those of CVUSA without saying so.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,14 @@ from smdt.data import open_split
 from smdt.data.images import PairImages, ViewSettings
 from smdt.data.pairs import PairSplit
 from smdt.errors import ConfigError
-from smdt.evaluate import StripRanking, embed_all, embed_queries, rank_strips
-from smdt.geometry.angles import wrap_360
+from smdt.evaluate import FIELDS_OF_VIEW_DEG, Condition, condition_figures
 from smdt.geometry.geodesy import distance_m
 from smdt.retrieval.embedding import embed_aerial, tile_side_m
-from smdt.retrieval.metrics import distances, heading_errors, recall_at
+from smdt.retrieval.encoder import Encoder
+from smdt.retrieval.intervals import Intervals, share_interval
 from smdt.retrieval.models import fingerprint
-from smdt.retrieval.siamese import Siamese
+from smdt.retrieval.set_embedding import Loading, Progress, embed_all, embed_queries
+from smdt.retrieval.strip_ranking import StripRanking, rank_strips
 from smdt.retrieval.strip_scores import ready_references
 from smdt.world.layers import Place
 from smdt.world.pair_plan import PairPlan, PairSetConfig
@@ -43,7 +43,6 @@ from smdt.world.places import KINDS, OsmPlace, PlaceSource, StoredPlace, TownPla
 VERSION = 2
 """Results of different versions are not to be compared: their places or pictures differ."""
 PAIRS, QUICK_PAIRS = 8884, 1000
-FIELDS_OF_VIEW_DEG = (360.0, 180.0, 90.0, 70.0)
 STYLES_BY_SEED = {
     2023: "suburb",
     2024: "rural",
@@ -61,9 +60,8 @@ FIRST_LONGITUDE_DEG, LONGITUDE_STEP_DEG = -30.5, -0.5
 """The towns lie about 40 km apart in the open Atlantic, so that a distance between two of them says they are two."""
 APART_M, MAX_OFFSET_M, NEAR_MISS_M = 10.0, 4.0, 50.0
 WORST_SHOWN = 12
-_AERIAL_PX, _HEIGHT_PX, _WIDTH_PX = 544, 128, 704
-
-Progress = Callable[[str, int, int], None]
+TILE_PX, PANORAMA_PX = 544, (704, 128)
+"""Side of the aerial tiles; width and height of the panoramas."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +98,10 @@ class TownBenchConfig:
                 remedy="give 2 pairs or more, a batch of 1 or more, and no negative number",
             )
 
+    def loading(self, progress: Progress | None) -> Loading:
+        """How pictures are loaded."""
+        return Loading(self.batch, self.workers, progress)
+
     @property
     def name(self) -> str:
         """TownBench where all is as it should be; else with what is not."""
@@ -125,9 +127,9 @@ class TownBenchConfig:
         return PairSetConfig(
             count=self.pairs or (QUICK_PAIRS if self.quick else PAIRS),
             seed=self.seed,
-            aerial_px=_AERIAL_PX,
-            height_px=_HEIGHT_PX,
-            width_px=_WIDTH_PX,
+            aerial_px=TILE_PX,
+            height_px=PANORAMA_PX[1],
+            width_px=PANORAMA_PX[0],
             max_offset_m=MAX_OFFSET_M,
             apart_m=APART_M,
             val_share=1.0,
@@ -153,33 +155,25 @@ class Miss:
     metres: float
 
 
-@dataclass(frozen=True)
-class Condition:
-    """The figures at one field of view, with the heading known or not.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TownCondition(Condition):
+    """The figures at one field of view, with the heading known or not, and what was taken for what.
+
+    ``metres`` holds ``other_place_percent`` besides: the share of queries for which what came first lies in another
+    town.
 
     Attributes:
-        field_of_view_deg: what queries see.
-        heading_known: whether the model is told where queries look.
-        recalls: R@1, R@5, R@10, R@1% in percent.
-        metres: from the truth to the centre of the tile that came first: median, mean, and shares within some metres;
-            ``other_place_percent`` is the share of queries for which it lies in another town.
-        heading: errors over the queries found at rank 1; empty where headings are known.
         by_kind: for each kind of place: ``queries`` and R@1 in percent.
+        by_kind_intervals: the 95 % intervals of R@1.
         confused: of queries not found: their kind, to the kind of what came first instead, to how many.
         near_miss_percent: of queries not found, those where what came first lies within 50 m.
-        ranks: (Q,) references nearer than the true one.
         worst: the queries missed by most, worst first.
     """
 
-    field_of_view_deg: float
-    heading_known: bool
-    recalls: dict[str, float]
-    metres: dict[str, float]
-    heading: dict[str, float]
     by_kind: dict[str, dict[str, float]]
+    by_kind_intervals: Intervals
     confused: dict[str, dict[str, int]]
     near_miss_percent: float
-    ranks: Tensor
     worst: tuple[Miss, ...]
 
 
@@ -194,7 +188,7 @@ class TownBenchResult:
     """
 
     facts: dict[str, Any]
-    conditions: tuple[Condition, ...]
+    conditions: tuple[TownCondition, ...]
     seconds: dict[str, float]
 
 
@@ -224,7 +218,7 @@ def write_townbench(folder: Path, config: TownBenchConfig, progress: Progress | 
 
 
 def run_townbench(
-    model: Siamese, folder: Path, config: TownBenchConfig | None = None, progress: Progress | None = None
+    model: Encoder, folder: Path, config: TownBenchConfig | None = None, progress: Progress | None = None
 ) -> TownBenchResult:
     """Judge a model: render the pairs unless they are there, embed every picture once a field of view, rank.
 
@@ -246,24 +240,28 @@ def run_townbench(
     clock.stop("embed references")
     count, width_px = len(split.queries), model.config.width_px
     turns = np.random.default_rng([config.seed, 8884]).integers(0, width_px, count)
-    heading_deg = torch.from_numpy(turns / width_px * 360.0).float()
+    truth = replace(truth, heading_deg=turns / width_px * 360.0)
     panoramas = PairImages(split, "query", ViewSettings(model.config.height_px, width_px, mapping="none"))
     conditions = []
-    for field_of_view_deg in config.fields_of_view_deg:
-        how = (config.batch, config.workers, progress)
-        queries = embed_queries(model, panoramas, turns, field_of_view_deg, *how)
+    for wide_deg in config.fields_of_view_deg:
+        queries = embed_queries(model, panoramas, turns, wide_deg, config.loading(progress))
+        turned_back = queries
+        if not model.finds_heading:  # its descriptors cannot be turned by a known heading any more
+            turned_back = embed_queries(
+                model, panoramas, turns, wide_deg, config.loading(progress), north_up=True
+            )
         clock.stop("embed queries")
         for known in (True, False):
             ranking = rank_strips(
-                model,
-                queries,
+                turned_back if known else queries,
                 references,
                 torch.arange(count),
-                field_of_view_deg=field_of_view_deg,
-                heading_deg=heading_deg if known else None,
+                remove_mean=model.config.remove_mean,
+                field_of_view_deg=wide_deg,
+                heading_deg=torch.from_numpy(truth.heading_deg).float() if known else None,
                 progress=progress,
             )
-            conditions.append(_judge(field_of_view_deg, known, ranking, truth, heading_deg))
+            conditions.append(_judge(wide_deg, known, ranking, truth, config.seed))
             clock.stop("rank")
     return TownBenchResult(
         _facts(model, plan, config) | {"queries": count, "references": len(references)},
@@ -272,7 +270,7 @@ def run_townbench(
     )
 
 
-def _facts(model: Siamese, plan: PairPlan, config: TownBenchConfig) -> dict[str, Any]:
+def _facts(model: Encoder, plan: PairPlan, config: TownBenchConfig) -> dict[str, Any]:
     """What was judged, on what."""
     return {
         "benchmark": config.name,
@@ -294,7 +292,7 @@ def _facts(model: Siamese, plan: PairPlan, config: TownBenchConfig) -> dict[str,
 
 
 def _embed_tiles(
-    model: Siamese, split: PairSplit, config: TownBenchConfig, progress: Progress | None
+    model: Encoder, split: PairSplit, config: TownBenchConfig, progress: Progress | None
 ) -> Tensor:
     """Strips of the references: the middle of each aerial image, of the side the model wants."""
     whole_m, tile_px = config.pair_set().tile_side_m, model.config.tile_px
@@ -310,17 +308,18 @@ def _embed_tiles(
         middle = images[..., rim : rim + tile_px, rim : rim + tile_px]
         return embed_aerial(model, middle.contiguous() * 255.0, side_m)
 
-    return embed_all(tiles, embed, "aerial images", config.batch, config.workers, progress)
+    return embed_all(tiles, embed, "aerial images", config.loading(progress))
 
 
 @dataclass(frozen=True, eq=False)
 class _Truth:
-    """Where the cameras and tiles are: latitude and longitude (N,) of both, place and kind of each pair."""
+    """Where cameras and tiles are: latitude and longitude (N,) of both; place, kind and heading (N,) of each pair."""
 
     camera_deg: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
     tile_deg: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
     place: npt.NDArray[np.int64]
     kind: npt.NDArray[np.int64]
+    heading_deg: npt.NDArray[np.float64]
 
     @staticmethod
     def read(folder: Path, plan: PairPlan) -> _Truth:
@@ -335,45 +334,36 @@ class _Truth:
             (column("aerial_latitude_deg"), column("aerial_longitude_deg")),
             np.array([keys.index(one["place"]) for one in facts]),
             np.array([KINDS.index(one["kind"]) for one in facts]),
+            np.zeros(len(facts)),
         )
 
 
-def _judge(
-    field_of_view_deg: float, known: bool, ranking: StripRanking, truth: _Truth, heading_deg: Tensor
-) -> Condition:
+def _judge(wide_deg: float, known: bool, ranking: StripRanking, truth: _Truth, seed: int) -> TownCondition:
     """The figures of one ranking."""
     ranks, best = ranking.ranks.numpy(), ranking.best.numpy()
     latitude, longitude = (column[best] for column in truth.tile_deg)
     off = distance_m(*truth.camera_deg, latitude, longitude)
-    metres = distances(latitude, longitude, *truth.camera_deg)
-    metres["other_place_percent"] = 100.0 * float(np.mean(truth.place != truth.place[best]))
-    heading = {}
-    if not known and (ranks == 0).any():
-        hit = ranks == 0
-        heading = heading_errors(ranking.heading_deg.numpy()[hit], wrap_360(heading_deg.numpy()[hit]))
+    figures = condition_figures(ranking, len(ranks), off, truth.heading_deg, np.arange(len(ranks)), seed)
+    figures["metres"]["other_place_percent"] = 100.0 * float(np.mean(truth.place != truth.place[best]))
     missed = np.flatnonzero(ranks > 0)
     worst = missed[np.argsort(-ranks[missed], kind="stable")][:WORST_SHOWN]
-    return Condition(
-        field_of_view_deg=field_of_view_deg,
+    kinds = {name: ranks[truth.kind == i] for i, name in enumerate(KINDS) if (truth.kind == i).any()}
+    return TownCondition(
+        **figures,
+        field_of_view_deg=wide_deg,
         heading_known=known,
-        recalls=recall_at(ranking.ranks, len(ranks)),
-        metres=metres,
-        heading=heading,
-        by_kind=_by_kind(ranks, truth.kind),
+        by_kind={
+            name: {"queries": len(of_kind), "R@1": 100.0 * float(np.mean(of_kind == 0))}
+            for name, of_kind in kinds.items()
+        },
+        by_kind_intervals={
+            name: share_interval(int((of_kind == 0).sum()), len(of_kind), seed=seed)
+            for name, of_kind in kinds.items()
+        },
         confused=confusion(truth.kind[missed], truth.kind[best[missed]]),
         near_miss_percent=100.0 * float(np.mean(off[missed] <= NEAR_MISS_M)) if len(missed) else 0.0,
-        ranks=ranking.ranks,
         worst=tuple(Miss(int(q), int(best[q]), int(ranks[q]), float(off[q])) for q in worst),
     )
-
-
-def _by_kind(ranks: npt.NDArray[np.int64], kind: npt.NDArray[np.int64]) -> dict[str, dict[str, float]]:
-    """Queries and R@1 for each kind of place that there is."""
-    return {
-        name: {"queries": int((kind == i).sum()), "R@1": 100.0 * float(np.mean(ranks[kind == i] == 0))}
-        for i, name in enumerate(KINDS)
-        if (kind == i).any()
-    }
 
 
 def confusion(kind: npt.NDArray[np.int64], found: npt.NDArray[np.int64]) -> dict[str, dict[str, int]]:

@@ -123,3 +123,20 @@ def test_unknown_data_sets_and_splits_list_the_known_ones(cvusa_root):
         cvusa_root, "test", ConfigError
     )
     assert set(SPLITS) == {"cvusa", "cvact", "vigor", "folder"}
+
+
+def test_a_simulated_set_says_where_its_pairs_are_and_how_wide(cvusa_root):
+    assert not open_split("cvusa", cvusa_root, "val").simulated
+    ids = [one.id for one in open_split("cvusa", cvusa_root, "val").queries]
+    header = "id,latitude_deg,longitude_deg,aerial_latitude_deg,aerial_longitude_deg\n"
+    rows = [f"{one},{45 + i},7.5,{45.5 + i},8.5\n" for i, one in enumerate(ids)]
+    (cvusa_root / "metadata.csv").write_text(header + "".join(reversed(rows)))
+    assert not open_split("cvusa", cvusa_root, "val").simulated  # a table alone may be anybody's
+    (cvusa_root / "plan.json").write_text('{"settings": {"tile_side_m": 130.0}}')
+    split = open_split("cvusa", cvusa_root, "val")
+    assert split.simulated
+    assert [(q.latitude, q.longitude) for q in split.queries] == [(45.0 + i, 7.5) for i in range(len(ids))]
+    assert [(r.latitude, r.longitude) for r in split.references] == [(45.5 + i, 8.5) for i in range(len(ids))]
+    assert {r.half_side_m for r in split.references} == {65.0}
+    (cvusa_root / "metadata.csv").write_text(header + rows[0])
+    assert "metadata.csv: this file does not fit" in _error(cvusa_root, "val")

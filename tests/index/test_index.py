@@ -137,3 +137,23 @@ def test_a_missing_index_says_how_to_make_one(tmp_path: Path) -> None:
 def test_lengths_must_be_positive(imagery: Path, tiny_model: Siamese) -> None:
     with pytest.raises(ConfigError, match="--stride-m"):
         build_index(imagery, tiny_model, stride_m=0.0)
+
+
+def test_a_shortlist_scores_the_nearest_by_key_and_leaves_the_rest_out(index: DescriptorIndex) -> None:
+    queries = torch.roll(index.strips.float(), -2, dims=-1)
+    exact, exact_headings = index.search(queries)
+    scores, headings = index.search(queries, shortlist=5)
+    scored = torch.isfinite(scores)
+    assert scored.sum(1).tolist() == [5] * 36
+    torch.testing.assert_close(scores[scored], exact[scored], atol=1e-3, rtol=0)
+    torch.testing.assert_close(headings[scored], exact_headings[scored], atol=0.1, rtol=0)
+    assert scores.argmax(1).tolist() == list(range(36))
+
+
+def test_narrow_photos_and_known_headings_are_scored_against_all(index: DescriptorIndex) -> None:
+    queries = index.strips.float()[:2]
+    narrow = torch.ones(2, queries.shape[-1], dtype=torch.bool)
+    narrow[:, 0] = False
+    for options in ({"mask": narrow}, {"heading_deg": torch.zeros(2)}):
+        scores, _ = index.search(queries, shortlist=5, **options)
+        assert bool(torch.isfinite(scores).all())

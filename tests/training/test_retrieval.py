@@ -1,82 +1,369 @@
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch import Tensor
 
-from smdt.errors import ConfigError
+from smdt.config import load_settings
+from smdt.errors import ConfigError, DatasetError, ModelError, SmdtError, TrainingError
+from smdt.retrieval.encoder import Encoder
+from smdt.retrieval.matching import best_turn, circular_scores, normalise_queries
 from smdt.retrieval.models import fingerprint, load_model
+from smdt.retrieval.siamese import Siamese, imagenet_lite0_state
+from smdt.training.loop import run
+from smdt.training.pairs import ViewPairs, WorldPairs
 from smdt.training.retrieval import (
+    RetrievalTrainer,
     RetrievalTraining,
-    augment,
-    contrast_loss,
-    narrow_mask,
+    parameter_groups,
     train_retrieval,
+    warm_cosine,
 )
+from smdt.training.retrieval_views import ViewMaker
+from smdt.world.dataset import PairConfig
+from smdt.world.store import write_place
+
+_SMALL: dict[str, Any] = {
+    "steps": 4,
+    "batch": 4,
+    "height_px": 32,
+    "width_px": 128,
+    "log_every": 1,
+    "workers": 0,
+    "accelerator": "cpu",
+    "strip_channels": 8,
+    "model": {"backbone": "test_efficientnet", "tile_px": 64},
+    "freeze": (),
+}
+_TINY_TRANSFORMER: dict[str, Any] = {
+    "family": "transformer",
+    "model": {"variant": "tiny-patch"},
+    "loss": "triplet",
+    "turn_deg": 0.0,
+    "narrow_share": 0.0,
+    "learning_rate": 1e-3,
+}
 
 
-def test_the_loss_falls_to_nothing_for_perfect_strips_and_not_for_a_wrong_heading() -> None:
-    references = torch.nn.functional.normalize(
-        torch.randn(6, 16 * 32, generator=torch.Generator().manual_seed(0))
-    )
-    references = references.view(6, 16, 32)
-    turns = torch.tensor([0, 4, 9, 13, 20, 31])
-    queries = torch.stack([torch.roll(r, -int(t), dims=-1) for r, t in zip(references, turns, strict=True)])
-    heading, scale = turns * 360.0 / 32, torch.tensor(60.0)
-    right = float(contrast_loss(queries, references, heading, scale))
-    wrong = float(contrast_loss(queries, references, heading + 90.0, scale))
-    assert right < 0.01
-    assert wrong > 10.0
-    assert float(contrast_loss(queries, references.roll(1, 0), heading, scale)) > 10.0
+def _settings(out: Path, **changes: Any) -> RetrievalTraining:
+    return RetrievalTraining(out, **{**_SMALL, **changes})
 
 
-def test_augmentation_keeps_shape_and_range_and_is_repeatable() -> None:
-    images = torch.rand(3, 3, 16, 32)
-    first, again = (augment(images, torch.Generator().manual_seed(4)) for _ in range(2))
-    assert first.shape == images.shape
-    assert torch.equal(first, again)
-    assert not torch.allclose(first, images)
-    assert bool(((first >= 0) & (first <= 1)).all())
+@pytest.fixture(scope="module")
+def pairs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten pairs in the folder layout: smooth random tiles, and the panoramas that polar mapping makes of them."""
+    from smdt.geometry.mapping import aerial_grid, map_aerial
+
+    root, rng = tmp_path_factory.mktemp("pairs"), np.random.default_rng(0)
+    (root / "ground").mkdir()
+    (root / "aerial").mkdir()
+    grid = aerial_grid("polar", 64, 64, 128)
+    for number in range(10):
+        coarse = Image.fromarray(rng.integers(0, 255, (6, 6, 3), np.uint8))
+        tile = coarse.resize((64, 64), Image.Resampling.BICUBIC)
+        pixels = torch.from_numpy(np.asarray(tile).copy()).permute(2, 0, 1)[None]
+        mapped = map_aerial(pixels, grid)[0].round().clamp(0, 255).byte()
+        tile.save(root / "aerial" / f"p{number}.png")
+        Image.fromarray(mapped.permute(1, 2, 0).numpy()).save(root / "ground" / f"p{number}.png")
+    return root
 
 
-def test_narrow_masks_are_centred_and_90_degrees_at_least() -> None:
-    for seed in range(20):
-        mask = narrow_mask(2, 32, torch.Generator().manual_seed(seed))
-        seen = torch.nonzero(mask[0])[:, 0]
-        assert 8 <= len(seen) <= 32
-        assert abs(float(seen.float().mean()) - 15.5) <= 0.5
-        assert torch.equal(mask[0], mask[1])
+def _pairs(batch: int = 4) -> ViewPairs:
+    generator = torch.Generator().manual_seed(0)
+    ground = torch.randint(0, 256, (batch, 3, 32, 128), dtype=torch.uint8, generator=generator)
+    aerial = torch.randint(0, 256, (batch, 3, 64, 64), dtype=torch.uint8, generator=generator)
+    return ViewPairs(ground, aerial, ground[:, 0].long() % 7, [str(number) for number in range(batch)])
 
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [({"steps": 0}, "--steps"), ({"batch": 1}, "--batch"), ({"town_seeds": (2022,)}, "held out")],
+    [
+        ({"batch": 1}, "--batch"),
+        ({"town_seeds": (2022,)}, "held out"),
+        ({"batch": 6, "devices": 4}, "cannot be shared evenly among 4 processes"),
+        ({"batch": 6, "parts": 4}, "in 4 parts"),
+        ({"loss": "hinge"}, "choose from contrast"),
+        ({"dataset": "cvusa"}, "--root"),
+        ({"mining": "place"}, "neighbours already"),
+        ({"learning_rate": 0.0}, "--learning-rate"),
+        ({"occlusion": 2.0}, "no share"),
+        ({"loss": "info_nce"}, "would be turned"),
+        ({"family": "siamsee"}, "family 'siamsee' is unknown"),
+        ({"model": {"bakbone": "x"}}, "unknown setting 'bakbone'"),
+    ],
 )
 def test_impossible_trainings_are_refused_before_they_start(
-    change: dict[str, object], named: str, tmp_path: Path
+    change: dict[str, Any], named: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=named):
-        replace(RetrievalTraining(out=tmp_path), **change)
+    with pytest.raises(SmdtError, match=named):
+        train_retrieval(_settings(tmp_path, **change))
+    assert not (tmp_path / "logs").exists()
 
 
-def test_a_short_training_learns_writes_a_model_and_repeats(tmp_path: Path) -> None:
-    settings = RetrievalTraining(
-        out=tmp_path / "a",
+def test_settings_are_read_with_the_models_own(tmp_path: Path) -> None:
+    file = tmp_path / "t.yaml"
+    file.write_text("family: transformer\nmodel: {variant: tiny, depth: 1}\nloss: triplet\nwarm_up: 500\n")
+    settings = load_settings(RetrievalTraining, file, {"out": tmp_path})
+    assert settings.model == {"variant": "tiny", "depth": 1}
+    assert settings.warm_up == 500
+    with pytest.raises(ConfigError, match="'model' is"):
+        load_settings(RetrievalTraining, None, {"out": tmp_path, "model": "tiny"})
+
+
+def test_the_rate_rises_to_its_peak_and_falls_by_a_cosine() -> None:
+    share = warm_cosine(4, 12)
+    assert [share(done) for done in (0, 1, 3, 4)] == [0.25, 0.5, 1.0, 1.0]
+    assert share(8) == pytest.approx(0.5)
+    assert share(12) == pytest.approx(0.0)
+
+
+def test_rates_are_the_trunks_share_and_the_frozen_stay(tmp_path: Path, tiny_model: Siamese) -> None:
+    from copy import deepcopy
+
+    model = deepcopy(tiny_model)
+    settings = _settings(tmp_path, freeze=("trunk.conv_stem",), learning_rate=0.1, trunk_share=0.2)
+    trunk, rest = parameter_groups(model, settings)
+    assert (trunk["lr"], rest["lr"]) == (pytest.approx(0.02), 0.1)
+    assert {id(p) for p in rest["params"]} == {id(p) for p in model.heads.parameters()}
+    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
+    assert frozen
+    assert all(name.startswith("trunk.conv_stem") for name in frozen)
+    assert len(parameter_groups(model, replace(settings, trunk_share=0.0))) == 1
+    assert not any(p.requires_grad for p in model.trunk.parameters())
+    own = deepcopy(tiny_model)
+    own.parameter_groups = lambda rate: [{"params": list(own.heads.parameters()), "lr": rate / 2}]  # type: ignore[assignment]
+    assert [group["lr"] for group in parameter_groups(own, settings)] == [0.05]
+
+
+def test_pairs_of_a_step_are_the_same_whenever_they_are_drawn(
+    crossroads: Callable[..., Any], tmp_path: Path
+) -> None:
+    config = PairConfig(height_px=16, width_px=64, tile_px=32, tile_side_m=60.0)
+
+    def drawn(rank: int) -> WorldPairs:
+        return WorldPairs([crossroads(), crossroads(seed=1)], config, batch=3, seed=4, rank=rank)
+
+    source = drawn(0)
+    third = source[3]
+    source[4]
+    for one, other in zip(third[:3], source[3][:3], strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(drawn(0)[3].ground, third.ground)
+    assert not torch.equal(drawn(1)[3].ground, third.ground)
+    assert third.ids[0].startswith("crossroads")
+    assert third.labels.shape == (3, 16, 64)
+
+
+def test_views_are_turned_together_and_keep_their_heading(tmp_path: Path, tiny_model: Siamese) -> None:
+    settings = _settings(
+        tmp_path, photometric=0.0, narrow_share=0.0, mirror=True, turn_both=True, turn_deg=360.0
+    )
+    maker = ViewMaker(settings, tiny_model.config, tiny_model.columns)
+    still = ViewMaker(
+        replace(settings, mirror=False, turn_both=False, turn_deg=0.0), tiny_model.config, tiny_model.columns
+    )
+    pairs = _pairs(8)
+    views, again = (maker.make(pairs, None, 3, 0, torch.device("cpu")) for _ in range(2))
+    assert torch.equal(views.ground, again.ground)
+    plain = still.make(pairs, None, 3, 0, torch.device("cpu"))
+    assert torch.equal(plain.ground, pairs.ground.float() / 255.0)
+    assert float(plain.heading_deg.abs().max()) == 0.0
+    assert len(torch.unique(views.heading_deg)) >= 6
+    # the panorama's own mapped tile, were it one, would be turned against it by exactly the heading
+    as_aerial = ViewPairs(pairs.ground, pairs.ground, pairs.labels, pairs.ids)
+    both = maker.make(as_aerial, None, 3, 0, torch.device("cpu"))
+    scores = circular_scores(normalise_queries(both.ground.flatten(1, 2)), both.aerial.flatten(1, 2))
+    score, heading = best_turn(scores.diagonal(dim1=0, dim2=1).T)
+    assert float(score.min()) > 0.999
+    assert torch.allclose(heading, both.heading_deg, atol=0.05)
+
+
+def test_the_curriculum_turns_and_narrows_by_degrees(tmp_path: Path, tiny_model: Siamese) -> None:
+    settings = _settings(tmp_path, photometric=0.0, narrow_share=1.0, curriculum_steps=100)
+    maker = ViewMaker(settings, tiny_model.config, tiny_model.columns)
+    for step, widest_turn, least_seen in ((1, 2.0, 8), (50, 90.0, 5), (100, 180.0, 2)):
+        for rank in range(3):
+            views = maker.make(_pairs(), None, step, rank, torch.device("cpu"))
+            off = (views.heading_deg + 180.0) % 360.0 - 180.0
+            assert float(off.abs().max()) <= widest_turn + 1.5
+            assert views.mask is not None
+            assert least_seen <= int(views.mask[0].sum()) <= 8
+            dark = (views.ground == 0).all(dim=1).all(dim=1)
+            assert torch.equal(dark, ~views.mask.repeat_interleave(16, dim=1))
+        masks = [maker.make(_pairs(), None, step, rank, torch.device("cpu")).mask for rank in (0, 1)]
+        assert masks[0] is not None
+        assert masks[1] is not None
+        assert torch.equal(masks[0], masks[1])
+
+
+def test_the_ground_augmentation_sees_labels_in_step_and_changes_panoramas_alone(
+    tmp_path: Path, tiny_model: Siamese
+) -> None:
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def white(images: Tensor, labels: Tensor, _: torch.Generator) -> Tensor:
+        seen.append((images, labels))
+        return torch.ones_like(images)
+
+    settings = _settings(tmp_path, photometric=0.0, narrow_share=0.0, mirror=True)
+    makers = [ViewMaker(settings, tiny_model.config, tiny_model.columns, one) for one in (None, white)]
+    pairs = _pairs()
+    views = [maker.make(pairs, pairs.labels, 1, 0, torch.device("cpu")) for maker in makers]
+    assert torch.equal(views[0].aerial, views[1].aerial)
+    assert bool((views[1].ground == 1).all())
+    images, labels = seen[0]
+    assert torch.equal((images[:, 0] * 255).round().long() % 7, labels)
+
+
+def test_a_short_training_on_places_learns_writes_a_model_and_repeats(
+    crossroads: Callable[..., Any], tmp_path: Path
+) -> None:
+    place = tmp_path / "place"
+    write_place(crossroads().open(), place)
+    settings = _settings(
+        tmp_path / "a",
         name="short",
         steps=8,
-        batch=6,
-        height_px=32,
-        width_px=128,
-        town_seeds=(5,),
-        town_side_m=240.0,
-        log_every=1,
+        town_seeds=(),
+        places=(place,),
+        tile_side_m=60.0,
+        learning_rate=5e-3,
     )
     losses: list[float] = []
     train_retrieval(settings, lambda _, figures: losses.append(figures["loss"]))
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
     model = load_model(str(tmp_path / "a"))
     assert model.config.name == "short"
-    assert (tmp_path / "a" / "training.json").read_text().count('"steps": 8') == 1
+    assert model.config.tile_side_m == 60.0
+    assert float(model.ground_mean.abs().max()) > 0
+    record = json.loads((tmp_path / "a" / "training.json").read_text())
+    assert record["steps_done"] == 8
+    assert record["trained_on"] == "stored places"
+    assert record["settings"]["places"] == ["place"]
     train_retrieval(replace(settings, out=tmp_path / "b"))
     assert fingerprint(load_model(str(tmp_path / "b"))) == fingerprint(model)
+
+
+@pytest.mark.parametrize("mining", ["random", "similarity"])
+def test_a_training_on_a_data_set_repeats_when_it_is_stopped_and_resumed(
+    mining: str, pairs_folder: Path, tmp_path: Path
+) -> None:
+    settings = _settings(
+        tmp_path / "whole",
+        steps=6,
+        dataset="folder",
+        root=pairs_folder,
+        mining=mining,
+        group=2,
+        save_every=3,
+        mirror=True,
+        tile_side_m=0.0,
+    )
+    train_retrieval(settings)  # two batches of four make an epoch of ten pairs
+
+    def stop(step: int, _: dict[str, float]) -> None:
+        if step == 5:
+            raise InterruptedError
+
+    stopped = replace(settings, out=tmp_path / "stopped")
+    with pytest.raises(InterruptedError):
+        train_retrieval(stopped, stop)
+    train_retrieval(replace(stopped, resume=True))
+    models = [load_model(str(tmp_path / name)) for name in ("whole", "stopped")]
+    assert fingerprint(models[0]) == fingerprint(models[1])
+    record = json.loads((tmp_path / "whole" / "training.json").read_text())
+    assert record["trained_on"] == "folder all, 10 pairs"
+
+
+def test_the_published_loss_trains_a_transformer_in_parts_as_at_once(
+    pairs_folder: Path, tmp_path: Path
+) -> None:
+    settings = _settings(
+        tmp_path / "whole",
+        dataset="folder",
+        root=pairs_folder,
+        **{**_TINY_TRANSFORMER, "model": {"variant": "tiny-patch", "dropout": 0.0}},
+    )
+    losses: dict[str, list[float]] = {"whole": [], "parts": []}
+    train_retrieval(settings, lambda _, figures: losses["whole"].append(figures["loss"]))
+    in_parts = replace(settings, out=tmp_path / "parts", parts=2)
+    train_retrieval(in_parts, lambda _, figures: losses["parts"].append(figures["loss"]))
+    assert np.allclose(losses["whole"], losses["parts"], rtol=1e-4)
+    model: Encoder = load_model(str(tmp_path / "whole"))
+    assert model.config.family == "transformer"
+    assert not model.finds_heading
+
+
+def test_a_loss_that_is_no_number_names_the_pairs(pairs_folder: Path, tmp_path: Path) -> None:
+    settings = _settings(tmp_path, dataset="folder", root=pairs_folder)
+    trainer = RetrievalTrainer(settings)
+    with torch.no_grad():
+        trainer.model.heads["ground"].bias.fill_(float("nan"))  # type: ignore[operator, union-attr, index]
+
+    with pytest.raises(TrainingError, match=r"not a number at step 1, with p\d, p\d"):
+        run(trainer, settings)
+
+
+def test_a_start_of_another_shape_and_missing_labels_are_refused(
+    pairs_folder: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    start = _settings(tmp_path, start=str(tiny_model_folder), dataset="folder", root=pairs_folder)
+    trainer = RetrievalTrainer(start)
+    theirs = load_model(str(tiny_model_folder))
+    for name, weight in theirs.state_dict().items():
+        assert torch.equal(trainer.model.state_dict()[name], weight)
+    with pytest.raises(ModelError, match="weights do not fit"):
+        RetrievalTrainer(replace(start, strip_channels=16))
+    with pytest.raises(DatasetError, match="no labels"):
+        RetrievalTrainer(replace(start, keep_share=0.2))
+
+
+def test_pictures_show_what_the_networks_saw(pairs_folder: Path, tmp_path: Path) -> None:
+    settings = _settings(tmp_path, steps=1, dataset="folder", root=pairs_folder, picture_every=1)
+    train_retrieval(settings)
+    with Image.open(tmp_path / "pictures" / "step-00000001" / "pair-0.png") as picture:
+        assert picture.size == (128, 64)
+
+
+def test_keep_and_remove_pictures_are_made_of_panoramas_in_the_share_asked_for(
+    tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    settings = _settings(
+        tmp_path,
+        start=str(tiny_model_folder),
+        photometric=0.0,
+        narrow_share=0.0,
+        turn_deg=0.0,
+        keep_share=0.5,
+        remove_share=0.5,
+    )
+    trainer = RetrievalTrainer(settings)
+    pairs = _pairs(32)
+    labels = torch.arange(32 * 128).view(1, 32, 128).repeat(32, 1, 1) % 7
+    views = trainer.views.make(pairs, labels, 1, 0, torch.device("cpu"))
+    plain = pairs.ground.float() / 255.0
+    white, black = ((views.ground == shade).all(dim=1) for shade in (1.0, 0.0))
+    untouched = (views.ground == plain).all(dim=1)
+    assert bool((white | black | untouched).all())
+    assert 8 <= int((white.float().mean((1, 2)) > 0.8).sum()) <= 24  # kept: one class of seven is left
+    assert 8 <= int((black.float().mean((1, 2)) > 0.1).sum()) <= 24
+    without = RetrievalTrainer(replace(settings, keep_share=0.0, remove_share=0.0))
+    assert torch.equal(without.views.make(pairs, labels, 1, 0, torch.device("cpu")).aerial, views.aerial)
+
+
+@pytest.mark.parametrize("family", ["siamese", "compact"])
+def test_trunks_start_from_imagenet_and_keep_their_edges(family: str, tmp_path: Path) -> None:
+    trainer = RetrievalTrainer(_settings(tmp_path, family=family, model={}, freeze=None))
+    state = imagenet_lite0_state()
+    (trunk,) = trainer.model.trunks()
+    for name, weight in trunk.state_dict().items():
+        assert torch.equal(weight, state[name])
+    frozen = {name for name, one in trainer.model.named_parameters() if not one.requires_grad}
+    assert "trunk.conv_stem.weight" in frozen
+    assert not any(name.startswith("trunk.blocks.2") for name in frozen)

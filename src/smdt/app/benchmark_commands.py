@@ -6,17 +6,18 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from smdt.app.benchmark_page import HEADER, figures_of, hardest_full_view, write_benchmark_page
+from smdt.app.benchmark_page import write_benchmark_page
 from smdt.app.commands import parse_seeds
+from smdt.app.condition_table import condition_record, interval_text, print_condition_table
+from smdt.app.evaluation_page import widest_unknown
 from smdt.app.tables import console, print_facts
 from smdt.errors import ConfigError
 from smdt.files import write_text_whole
 from smdt.retrieval.models import load_model
-from smdt.townbench import Condition, TownBenchConfig, TownBenchResult, run_townbench, write_townbench
+from smdt.townbench import TownBenchConfig, TownBenchResult, run_townbench, write_townbench
 from smdt.world.dataset import check_training_seeds
 from smdt.world.layers import Place
 from smdt.world.pair_plan import PairSetConfig
@@ -130,28 +131,22 @@ def _print_result(result: TownBenchResult) -> None:
     from rich.table import Table
 
     facts = result.facts
-    table = Table(
-        title=f"{facts['benchmark']}, simulated places: {facts['queries']} queries, {facts['references']} references, "
+    print_condition_table(
+        result.conditions,
+        f"{facts['benchmark']}, simulated places: {facts['queries']} queries, {facts['references']} references, "
         f"model '{facts['model']}'",
-        title_justify="left",
     )
-    for name in HEADER:
-        table.add_column(name, justify="right")
-    for condition in result.conditions:
-        table.add_row(*figures_of(condition))
-    console().print(table)
-    shown = hardest_full_view(result.conditions)
-    kinds = Table(
-        title=f"By kind of place, {shown.field_of_view_deg:g}°, heading unknown", title_justify="left"
-    )
-    for name in ("kind of place", "queries", "R@1", "not found: taken for"):
-        kinds.add_column(name, justify="right" if name in ("queries", "R@1") else "left")
+    shown = widest_unknown(result.conditions)
+    kinds = Table(title=f"By kind of place, {shown.name}", title_justify="left")
+    for name in ("kind of place", "queries", "R@1", "95 %", "not found: taken for"):
+        kinds.add_column(name, justify="right" if name in ("queries", "R@1", "95 %") else "left")
     for kind, row in shown.by_kind.items():
         confused = shown.confused.get(kind, {})
         taken = ", ".join(
             f"{other} {count}" for other, count in sorted(confused.items(), key=lambda x: -x[1])
         )
-        kinds.add_row(kind, f"{row['queries']:g}", f"{row['R@1']:.2f}", taken or "–")
+        interval = interval_text(shown.by_kind_intervals[kind])
+        kinds.add_row(kind, f"{row['queries']:g}", f"{row['R@1']:.2f}", interval, taken or "–")
     console().print(kinds)
     console().print("  ".join(f"{step} {seconds:.0f} s" for step, seconds in result.seconds.items()))
 
@@ -161,15 +156,6 @@ def _to_json(result: TownBenchResult) -> str:
     record = {
         **result.facts,
         "seconds": result.seconds,
-        "conditions": [_record(condition) for condition in result.conditions],
+        "conditions": [condition_record(condition) for condition in result.conditions],
     }
     return json.dumps(record, indent=2) + "\n"
-
-
-def _record(condition: Condition) -> dict[str, Any]:
-    record = asdict(condition)
-    return {
-        **{name: value for name, value in record.items() if name not in ("recalls", "ranks")},
-        "recall_percent": condition.recalls,
-        "ranks": condition.ranks.tolist(),
-    }

@@ -4,41 +4,18 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-
-import smdt
-from smdt.app.report import metres_text
+from smdt.app.condition_table import Cell, ConditionTable, condition_table, interval_text
+from smdt.app.evaluation_page import recall_curve, render_figures, summary_of, widest_unknown
+from smdt.app.report import compass_scale, metres_text
 from smdt.errors import SmdtError
 from smdt.files import write_text_whole
-from smdt.townbench import NEAR_MISS_M, Condition, TownBenchResult
+from smdt.townbench import NEAR_MISS_M, PANORAMA_PX, TILE_PX, TownBenchResult, TownCondition
 from smdt.world.pair_plan import PairPlan
 from smdt.world.pairs import pair_files, read_pair_facts
 from smdt.world.places import KINDS
-
-HEADER = ("field of view", "heading", "R@1", "R@5", "R@10", "R@1%", "median off", "≤ 25 m %", "heading off °")
-
-
-def figures_of(condition: Condition) -> tuple[str, ...]:
-    """A condition as the row of a table whose columns are ``HEADER``; the heading's error is a median."""
-    off = f"{condition.heading['median_deg']:.1f}" if condition.heading else "–"
-    return (
-        f"{condition.field_of_view_deg:g}°",
-        "known" if condition.heading_known else "unknown",
-        *(f"{value:.2f}" for value in condition.recalls.values()),
-        metres_text(condition.metres["median_m"]),
-        f"{condition.metres['within_25_m']:.1f}",
-        off,
-    )
-
-
-def hardest_full_view(conditions: Sequence[Condition]) -> Condition:
-    """The widest view with the heading unknown: the condition that is looked into."""
-    return max(conditions, key=lambda one: (one.field_of_view_deg, not one.heading_known))
 
 
 def write_benchmark_page(path: Path, result: TownBenchResult, folder: Path, plan: PairPlan) -> None:
@@ -53,15 +30,16 @@ def write_benchmark_page(path: Path, result: TownBenchResult, folder: Path, plan
     Raises:
         SmdtError: if the file cannot be written, or a pair's picture not read.
     """
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    looked_into = hardest_full_view(result.conditions)
+    looked_into = widest_unknown(result.conditions)
     facts = result.facts
-    page = environment.from_string(_resource("benchmark.html.j2")).render(
+    page = render_figures(
+        "benchmark.html.j2",
         title=f"{facts['benchmark']}: model '{facts['model']}'",
-        subtitle=f"{facts['queries']} street views among {facts['references']} aerial tiles of simulated places that "
-        "no training has seen. Never to be set beside results on real images without saying so.",
+        subtitle=f"{facts['queries']:,} street views among {facts['references']:,} aerial tiles of simulated places "
+        "that no training has seen. Never to be set beside results on real images without saying so.",
+        simulated=True,
+        summary=summary_of(looked_into),
+        looked_into=looked_into.name,
         facts={
             "Model": f"{facts['model']} ({facts['model_fingerprint']})",
             "Cameras": f"{facts['apart_m']:g} m apart or more, up to {facts['offset_up_to_m']:g} m off a tile's centre",
@@ -73,65 +51,86 @@ def write_benchmark_page(path: Path, result: TownBenchResult, folder: Path, plan
             )
             or "none",
         },
-        header=HEADER,
-        rows=[figures_of(condition) for condition in result.conditions],
-        tables=_tables(looked_into),
-        misses_note=f"At {_name(looked_into)}, worst first. A panorama's middle looks north, as does a tile's top.",
+        table=condition_table(result.conditions),
+        curve=recall_curve(result.conditions, facts["references"]),
+        by_kind=_by_kind(looked_into),
+        confusion=_confusion(looked_into),
+        near_misses=f"{looked_into.near_miss_percent:.0f} % of these tiles lie within {NEAR_MISS_M:g} m of the query.",
         misses=_misses(looked_into, folder, read_pair_facts(folder, plan)),
-        version=smdt.__version__,
-        style=Markup(_resource("report.css")),
     )
     write_text_whole(path, page)
 
 
-def _name(condition: Condition) -> str:
-    return f"{condition.field_of_view_deg:g}°, heading {'known' if condition.heading_known else 'unknown'}"
+def _by_kind(condition: TownCondition) -> ConditionTable:
+    """Recall by kind of place."""
+    rows = tuple(
+        (
+            Cell(kind),
+            Cell(f"{row['queries']:g}"),
+            Cell(f"{row['R@1']:.2f}", interval_text(condition.by_kind_intervals[kind])),
+        )
+        for kind, row in condition.by_kind.items()
+    )
+    return ConditionTable(("kind of place", "queries", "R@1"), rows)
 
 
-def _tables(condition: Condition) -> list[dict[str, Any]]:
-    """Recall by kind of place, and what was taken for what."""
-    by_kind = [(kind, f"{row['queries']:g}", f"{row['R@1']:.2f}") for kind, row in condition.by_kind.items()]
+def _confusion(condition: TownCondition) -> dict[str, Any]:
+    """How many of each kind were taken for each kind, and how much of its row each makes, for a shade."""
     found = [kind for kind in KINDS if any(kind in row for row in condition.confused.values())]
-    confused = [
-        (kind, *(str(row.get(other, 0)) for other in found)) for kind, row in condition.confused.items()
-    ]
-    return [
+    rows = [
         {
-            "title": "By kind of place",
-            "note": f"At {_name(condition)}.",
-            "header": ("kind of place", "queries", "R@1"),
-            "rows": by_kind,
-        },
-        {
-            "title": "Taken for what",
-            "note": f"Queries that were not found, by their kind of place (rows) and that of the tile that came first "
-            f"(columns). {condition.near_miss_percent:.0f} % of these tiles lie within {NEAR_MISS_M:g} m.",
-            "header": ("not found", *found),
-            "rows": confused,
-        },
+            "kind": kind,
+            "cells": [
+                (row.get(other, 0), round(row.get(other, 0) / sum(row.values()), 2)) for other in found
+            ],
+        }
+        for kind, row in condition.confused.items()
     ]
+    return {"header": found, "rows": rows}
 
 
-def _misses(condition: Condition, folder: Path, facts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _misses(
+    condition: TownCondition, folder: Path, facts: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Cards of the worst misses."""
     shown = []
     for miss in condition.worst:
         own, found = facts[miss.query], facts[miss.found]
         pictures = pair_files(folder, int(own["id"]), labels=False)
+        others = pair_files(folder, int(found["id"]), labels=False)
+        tiles = [
+            {
+                "picture": _picture(others["aerial"], TILE_PX),
+                "caption": "Came first",
+                "id": found["id"],
+                "note": found["kind"],
+            },
+            {
+                "picture": _picture(pictures["aerial"], TILE_PX),
+                "caption": "The truth",
+                "id": own["id"],
+                "note": own["kind"],
+            },
+        ]
         shown.append(
             {
                 "id": own["id"],
-                "place": own["place"],
-                "kind": own["kind"],
-                "rank": miss.rank,
-                "metres": metres_text(miss.metres),
-                "found_id": found["id"],
-                "found_kind": found["kind"],
-                "query": _jpeg_uri(pictures["ground"]),
-                "own": _jpeg_uri(pictures["aerial"]),
-                "found": _jpeg_uri(pair_files(folder, int(found["id"]), labels=False)["aerial"]),
+                "panorama": _picture(pictures["ground"], *PANORAMA_PX),
+                "scale": compass_scale(0.0, 360.0),
+                "tiles": [tile | {"true_deg": None, "found_deg": None} for tile in tiles],
+                "readings": {
+                    "place": own["place"],
+                    "before the truth": f"{miss.rank:,} references",
+                    "off": metres_text(miss.metres),
+                },
             }
         )
     return shown
+
+
+def _picture(path: Path, width: int, height: int | None = None) -> dict[str, Any]:
+    """A JPEG file as the cards take pictures; square unless a height is given."""
+    return {"uri": _jpeg_uri(path), "width": width, "height": width if height is None else height}
 
 
 def _jpeg_uri(path: Path) -> str:
@@ -142,7 +141,3 @@ def _jpeg_uri(path: Path) -> str:
         raise SmdtError(
             f"cannot be read ({error.strerror})", where=path, remedy="write the pairs again"
         ) from error
-
-
-def _resource(name: str) -> str:
-    return files("smdt").joinpath("app", "web", name).read_text(encoding="utf-8")

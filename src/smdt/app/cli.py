@@ -87,6 +87,13 @@ def index_info(folder: Path) -> None:
 @click.option("--panorama/--flat", default=None, help="What the photos are.  [default: told from the file]")
 @click.option("--pitch-deg", type=float, default=0.0, help="How far flat photos look up.", show_default=True)
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="Places to give.")
+@click.option(
+    "--shortlist",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Above 20,000 tiles: how many of them to score for a panorama of unknown heading; 0: all (exact).",
+)
 @click.option("--geojson", type=_FILE, help="Write all candidates as GeoJSON.")
 @click.option("--json", "json_file", type=_FILE, help="Write all candidates as plain JSON.")
 @click.option("--report", type=_FILE, help="Write a map with photos and tiles, one HTML file.")
@@ -113,22 +120,45 @@ def locate(photos: tuple[Path, ...], **options: Any) -> None:
 @click.option(
     "--unknown-heading", is_flag=True, help="Turn queries at random; matching must find the heading."
 )
-@click.option("--fov-deg", "field_of_view_deg", type=float, default=360.0, show_default=True)
+@click.option(
+    "--fov-deg",
+    "fields_of_view_deg",
+    type=float,
+    multiple=True,
+    help="What queries show; may be given several times.  [default: 360]",
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["full"]),
+    help="full: 360, 180, 90 and 70 degrees, each with known and with unknown headings.",
+)
+@click.option(
+    "--shortlist",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Unknown headings of whole panoramas: references to score at every turn; 0 scores all (exact).",
+)
 @click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True)
 @click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Loader processes.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random headings.")
-@click.option("--json", "json_file", type=_FILE, help="Write the figures as JSON.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of headings and intervals."
+)
+@click.option("--json", "json_file", type=_FILE, help="Write the figures, and what was found, as JSON.")
+@click.option("--report", type=_FILE, help="Write a page with pictures of hits and misses (.html).")
 def evaluate(dataset: str, root: Path, split: str | None, model: str, **options: Any) -> None:
-    """Score a model on a data set: R@1, R@5, R@10, R@1% and heading error."""
-    from smdt.app.commands import evaluate_dataset
+    """Score a model on a data set: recalls, metres and heading errors, with 95 % intervals."""
+    from smdt.app.evaluate_commands import evaluate_dataset
 
-    evaluate_dataset(dataset, root, split, model, options)
+    evaluate_dataset(dataset, root, split, model, **options)
 
 
 @cli.command()
-@click.argument("aerial", type=_FILE)
-@click.option("--mapping", type=_MAPPINGS, default="mixed", show_default=True)
-@click.option("--out", type=_FILE, required=True, help="Picture to write (.png or .jpg).")
+@click.argument("aerial", type=_FILE, required=False)
+@click.option("--mapping", type=_MAPPINGS, help="[default: mixed, or that of --cgan]")
+@click.option("--out", type=_FILE, help="Picture to write (.png or .jpg).")
+@click.option("--cgan", help="Make the ground view: dual-cgan, or a folder of `smdt train dual-cgan`.")
+@click.option("--labels", type=_FILE, help="Write the ground labels that --cgan makes, too.")
 @click.option("--height", "height_px", type=click.IntRange(min=2), default=128, show_default=True)
 @click.option("--width", "width_px", type=click.IntRange(min=4), default=512, show_default=True)
 @click.option(
@@ -136,11 +166,32 @@ def evaluate(dataset: str, root: Path, split: str | None, model: str, **options:
 )
 @click.option("--camera-height-m", type=float, default=2.5, show_default=True)
 @click.option("--join-m", type=float, default=12.0, show_default=True, help="Where mixed turns into polar.")
-def align(aerial: Path, mapping: str, out: Path, **options: Any) -> None:
-    """Map a square, north-up aerial image to the panorama frame."""
-    from smdt.app.commands import align_image
+@click.option("--cache", type=_FILE, help="Instead of AERIAL: make the ground views of a whole data set.")
+@click.option("--dataset", type=click.Choice(["cvusa", "cvact", "vigor", "folder"]), help="With --cache.")
+@click.option("--root", type=_FILE, help="With --cache: the data set's folder.")
+@click.option("--split", help="With --cache.  [default: the data set's usual one]")
+def align(aerial: Path | None, out: Path | None, **options: Any) -> None:
+    """Map a square, north-up aerial image to the panorama frame, or make its ground view."""
+    from smdt.app.align_commands import align as run
 
-    align_image(aerial, mapping, out, **options)
+    run(aerial, out, **options)
+
+
+@cli.command()
+@click.argument("photos", nargs=-1, required=True, type=_FILE)
+@click.option("--out", type=_FILE, required=True, help="Folder for the pictures.")
+@click.option(
+    "--model", default="town", show_default=True, help="town, a folder of `smdt train segmenter`, or hub:NAME."
+)
+@click.option("--classes", help="Classes to write masks of, like sky,road.  [default: all]")
+@click.option("--keep", help="Classes to write keep pictures of: all else white.")
+@click.option("--remove", help="Classes to write remove pictures of: they are black.")
+@click.option("--panorama/--flat", default=None, help="What the photos are.  [default: told from the file]")
+def segment(photos: tuple[Path, ...], **options: Any) -> None:
+    """Label what photos show: sky, vegetation, road, building, object, pole; with masks."""
+    from smdt.app.segment_commands import segment_photos
+
+    segment_photos(photos, **options)
 
 
 @cli.group()
@@ -292,19 +343,72 @@ def train() -> None:
 
 @train.command("retrieval")
 @click.option("--config", type=_FILE, help="YAML file of settings; options here win over it.")
-@click.option("--out", type=_FILE, required=True, help="Folder for the model.")
+@click.option("--out", type=_FILE, required=True, help="Folder for the model, its checkpoints and logs.")
 @click.option("--name", help="The model's name.  [default: town]")
+@click.option("--family", help="siamese, compact, transformer, safa or sample4geo.  [default: siamese]")
+@click.option("--start", help="A model whose weights to start from.")
 @click.option("--steps", type=int, help="Optimiser steps.  [default: 1000]")
-@click.option("--batch", type=int, help="Pairs a step.  [default: 32]")
+@click.option("--batch", type=int, help="Pairs a step, over all processes.  [default: 32]")
 @click.option("--learning-rate", type=float, help="Peak rate.  [default: 0.002]")
 @click.option("--strip-channels", type=int, help="Width of the descriptor.  [default: 64]")
+@click.option(
+    "--dataset",
+    type=click.Choice(["worlds", "cvusa", "cvact", "vigor", "folder"]),
+    help="Simulated places, or a data set.  [default: worlds]",
+)
+@click.option("--root", type=_FILE, help="The data set's folder.")
 @click.option("--town-seeds", help="Towns to learn from, like 1,2,5-9.  [default: 100-123]")
+@click.option("--workers", type=int, help="Processes that draw or load pairs.  [default: 1]")
 @click.option("--seed", type=int, help="Of everything random.  [default: 0]")
+@click.option("--precision", type=click.Choice(["32-true", "bf16-mixed"]), help="[default: 32-true]")
+@click.option("--accelerator", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="[default: auto]")
+@click.option("--devices", type=int, help="Processes on each machine, one a device.  [default: 1]")
+@click.option("--nodes", type=int, help="Machines.  [default: 1]")
+@click.option("--resume/--no-resume", default=None, help="Go on from the newest checkpoint in --out.")
 def train_retrieval(config: Path | None, **options: Any) -> None:
-    """Train the siamese model on simulated towns: no street photo needed."""
-    from smdt.app.commands import train_on_towns
+    """Train a retrieval model on simulated places, with no street photo, or on a data set."""
+    from smdt.app.train_commands import train_retrieval_model
 
-    train_on_towns(config, options)
+    train_retrieval_model(config, options)
+
+
+@train.command("dual-cgan")
+@click.option("--config", type=_FILE, help="YAML file of settings; options here win over it.")
+@click.option("--out", type=_FILE, required=True, help="Folder for the model, checkpoints and sheets.")
+@click.option("--steps", type=int, help="Optimiser steps.")
+@click.option("--batch", type=int, help="Pairs a step.")
+@click.option("--dataset", type=click.Choice(["worlds", "cvusa"]), help="[default: worlds]")
+@click.option("--root", help="The data set's folder.")
+@click.option("--precision", type=click.Choice(["32-true", "bf16-mixed"]), help="[default: 32-true]")
+@click.option("--devices", type=int, help="Processes.  [default: 1]")
+@click.option("--seed", type=int, help="Of everything random.  [default: 0]")
+@click.option("--resume", is_flag=True, default=None, help="Go on from the newest checkpoint in --out.")
+def train_dual_cgan(config: Path | None, **options: Any) -> None:
+    """Train the dual conditional GAN: ground-view pictures of aerial images."""
+    from smdt.app.align_commands import train_gan
+
+    train_gan(config, options)
+
+
+@train.command("segmenter")
+@click.option("--config", type=_FILE, help="YAML file of settings; options here win over it.")
+@click.option("--out", type=_FILE, required=True, help="Folder for the segmenter.")
+@click.option("--name", help="The segmenter's name.  [default: town]")
+@click.option("--steps", type=int, help="Optimiser steps.  [default: 1000]")
+@click.option("--batch", type=int, help="Panoramas a step.  [default: 8]")
+@click.option("--learning-rate", type=float, help="Peak rate.  [default: 0.003]")
+@click.option("--town-seeds", help="Towns to learn from, like 1,2,5-9.  [default: 200-226]")
+@click.option("--start", type=_FILE, help="A segmenter's folder to start from.")
+@click.option("--workers", type=int, help="Processes that render.  [default: 1]")
+@click.option("--seed", type=int, help="Of everything random.  [default: 0]")
+@click.option("--precision", help="32-true or bf16-mixed.  [default: 32-true]")
+@click.option("--devices", type=int, help="Processes on each machine.  [default: 1]")
+@click.option("--resume", is_flag=True, default=None, help="Go on from the newest checkpoint in --out.")
+def train_segmenter(config: Path | None, **options: Any) -> None:
+    """Train the segmenter on simulated panoramas: no labelled photo needed."""
+    from smdt.app.segment_commands import train_segmenter_on_towns
+
+    train_segmenter_on_towns(config, options)
 
 
 @train.command("ground-mean")
@@ -314,9 +418,43 @@ def train_retrieval(config: Path | None, **options: Any) -> None:
 @click.option("--seed", type=int, default=0, show_default=True)
 def train_ground_mean(out: Path, panoramas: int, town_seeds: str, seed: int) -> None:
     """Make the mean that model `imagenet` removes from a photo that comes alone, from simulated towns."""
-    from smdt.app.commands import make_ground_mean
+    from smdt.app.train_commands import make_ground_mean
 
     make_ground_mean(out, panoramas, town_seeds, seed)
+
+
+@cli.command("import-weights")
+@click.argument("file", type=_FILE)
+@click.option(
+    "--variant",
+    default="R50-ViT-B_16",
+    show_default=True,
+    help="R50-ViT-B_16, ViT-B_16, ViT-B_32, ViT-L_16 or R50-ViT-L_16.",
+)
+@click.option("--out", type=_FILE, required=True, help="Folder for the model.")
+@click.option("--name", help="The model's name.  [default: the folder's]")
+@click.option(
+    "--mapping", type=click.Choice(["polar", "perspective", "mixed", "none"]), help="Of aerial images."
+)
+@click.option("--height", "height_px", type=int, help="Rows of both views.  [default: 128]")
+@click.option("--width", "width_px", type=int, help="Columns of both views.  [default: 512]")
+@click.option("--tile-side-m", type=float, help="Side of the aerial tiles it is for.")
+@click.option(
+    "--values-from",
+    type=click.Choice(["previous", "own"]),
+    help="Where a layer's values come from.  [default: previous; own for published checkpoints]",
+)
+@click.option(
+    "--origin-stem",
+    is_flag=True,
+    help="Run the stem as ImageNet-21k weights were trained, not as the published code runs it.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a model of the same folder.")
+def import_weights(file: Path, **options: Any) -> None:
+    """Make a model of Google's or timm's ViT weights, or of a checkpoint of the published code."""
+    from smdt.app.model_commands import import_weights_to
+
+    import_weights_to(file, **options)
 
 
 @cli.command()

@@ -139,7 +139,7 @@ def render_report(
         photos=[record | _pictures(photo) for record, photo in zip(records, photos, strict=True)],
         summary=summarize(photos),
         data={"bounds": _bounds(aerial_map), "photos": records},
-        map_uri=_data_uri(aerial_map.image, _MAP_PX, _MAP_QUALITY)["uri"],
+        map_uri=data_uri(aerial_map.image, _MAP_PX, _MAP_QUALITY)["uri"],
         caption=aerial_map.caption,
         grades=GRADES,
         beyond=BEYOND_GRADES,
@@ -295,8 +295,8 @@ def _pictures(photo: ReportPhoto) -> dict[str, Any]:
     shown = photo.result.candidates[:TILES_SHOWN]
     fov = photo.field_of_view_deg
     return {
-        "picture": _data_uri(photo.picture, _PHOTO_PX, _PHOTO_QUALITY),
-        "tiles": [_data_uri(tile, _TILE_PX, _TILE_QUALITY) for tile in photo.tiles[: len(shown)]],
+        "picture": data_uri(photo.picture, _PHOTO_PX, _PHOTO_QUALITY),
+        "tiles": [data_uri(tile, _TILE_PX, _TILE_QUALITY) for tile in photo.tiles[: len(shown)]],
         "scale": [] if fov is None else compass_scale(photo.result.candidates[0].heading_deg, fov),
     }
 
@@ -305,7 +305,7 @@ def _heading(heading_deg: float) -> float:
     return float(wrap_360(heading_deg).item())
 
 
-def _data_uri(picture: Tensor, longest_px: int, quality: int) -> dict[str, Any]:
+def data_uri(picture: Tensor, longest_px: int, quality: int) -> dict[str, Any]:
     """A picture (3, h, w) uint8 as a WebP data URI, its longer side at most ``longest_px``, with width and height."""
     if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.shape[0] != 3 or 0 in picture.shape:
         raise GeometryError(

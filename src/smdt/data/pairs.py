@@ -89,6 +89,7 @@ class PairSplit:
         reference_xy_m: (N, 2) metres in the same plane.
         hit_radius_m: any reference within this distance counts as found (CVACT_test); None: the true one alone.
         left_out: pairs left out because an image is missing.
+        simulated: whether the places are simulated, so that figures on them stand beside none on real ones.
     """
 
     dataset: str
@@ -105,6 +106,7 @@ class PairSplit:
     reference_xy_m: Metres | None = None
     hit_radius_m: float | None = None
     left_out: int = 0
+    simulated: bool = False
 
 
 def checked(split: PairSplit, *, skip_missing: bool = False) -> PairSplit:

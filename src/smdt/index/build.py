@@ -12,14 +12,14 @@ from smdt.imagery.aerial import open_aerial
 from smdt.imagery.tiles import iter_tiles, tile_grid
 from smdt.index.store import FORMAT, DescriptorIndex, IndexInfo
 from smdt.retrieval.embedding import embed_aerial, tile_side_m
+from smdt.retrieval.encoder import Encoder
 from smdt.retrieval.matching import normalise_references
 from smdt.retrieval.models import fingerprint
-from smdt.retrieval.siamese import Siamese
 
 
 def build_index(
     imagery: Path,
-    model: Siamese,
+    model: Encoder,
     *,
     side_m: float | None = None,
     stride_m: float | None = None,

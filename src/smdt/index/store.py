@@ -10,6 +10,7 @@ import json
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -18,9 +19,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from smdt.errors import DescriptorIndexError
-from smdt.retrieval.matching import aligned_scores, best_turn, circular_scores, turn_strips
+from smdt.retrieval.encoder import Encoder
+from smdt.retrieval.matching import (
+    aligned_scores,
+    best_turn,
+    circular_scores,
+    normalise_references,
+    turn_strips,
+)
 from smdt.retrieval.models import fingerprint
-from smdt.retrieval.siamese import Siamese
+from smdt.retrieval.rotation_key import RotationKeys, turned_pairs
 
 FORMAT = 1
 _INFO_FILE, _ARRAYS_FILE = "index.json", "arrays.safetensors"
@@ -76,7 +84,7 @@ class DescriptorIndex:
         """Number of tiles."""
         return len(self.strips)
 
-    def check_model(self, model: Siamese, where: Path) -> None:
+    def check_model(self, model: Encoder, where: Path) -> None:
         """Refuse a model whose descriptors cannot be compared with these.
 
         Raises:
@@ -90,8 +98,17 @@ class DescriptorIndex:
                 remedy=f"locate with --model {self.info.model}, or build the index again",
             )
 
+    @cached_property
+    def rotation_keys(self) -> RotationKeys:
+        """The tiles' rotation-free keys, made when they are first asked for."""
+        return RotationKeys(self.strips, centred=False)
+
     def search(
-        self, queries: Tensor, mask: Tensor | None = None, heading_deg: Tensor | None = None
+        self,
+        queries: Tensor,
+        mask: Tensor | None = None,
+        heading_deg: Tensor | None = None,
+        shortlist: int = 0,
     ) -> tuple[Tensor, Tensor]:
         """Score every tile for every query: exact, in chunks of bounded memory.
 
@@ -99,10 +116,15 @@ class DescriptorIndex:
             queries: (Q, C, W) of unit norm over what they see.
             mask: (Q, W), True where a query sees.
             heading_deg: (Q,) known headings; found by circular correlation unless given.
+            shortlist: for queries that see the whole circle and whose heading is not known, score only so many tiles,
+                those of the nearest rotation-free keys; the others get -inf. 0 scores all.
 
         Returns:
             Scores (Q, N) and headings (Q, N) in degrees.
         """
+        whole = mask is None or bool(mask.all())
+        if heading_deg is None and whole and 0 < shortlist < len(self):
+            return self._search_shortlist(queries, shortlist)
         scores, headings = [], []
         if heading_deg is not None:
             queries = turn_strips(queries, heading_deg)
@@ -117,6 +139,16 @@ class DescriptorIndex:
             scores.append(score)
             headings.append(heading)
         return torch.cat(scores, dim=1), torch.cat(headings, dim=1)
+
+    def _search_shortlist(self, queries: Tensor, shortlist: int) -> tuple[Tensor, Tensor]:
+        scores = torch.full((len(queries), len(self)), -torch.inf)
+        headings = torch.zeros_like(scores)
+        chosen = self.rotation_keys.nearest(self.rotation_keys.of(queries), shortlist)
+        for number, tiles in enumerate(chosen):
+            strips = normalise_references(self.strips[tiles].float())
+            turns = turned_pairs(queries[number : number + 1], strips[None])[0]
+            scores[number, tiles], headings[number, tiles] = best_turn(turns)
+        return scores, headings
 
 
 def save_index(index: DescriptorIndex, folder: Path, *, overwrite: bool = False) -> None:

@@ -4,42 +4,54 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from smdt.geometry.mapping import aerial_grid, map_aerial
-from smdt.retrieval.siamese import Siamese
+from smdt.retrieval.encoder import Encoder
 
 DEFAULT_TILE_SIDE_M = 150.0
 """Side of the tiles for models trained on none in particular; CVUSA's are about 170 m, CVACT's about 145 m."""
 
 
-def tile_side_m(model: Siamese) -> float:
+def tile_side_m(model: Encoder) -> float:
     """The side of the aerial tiles a model wants, in metres."""
     return model.config.tile_side_m or DEFAULT_TILE_SIDE_M
 
 
 @torch.inference_mode()
-def embed_ground(model: Siamese, panoramas: Tensor) -> Tensor:
+def embed_ground(model: Encoder, panoramas: Tensor) -> Tensor:
     """Strips (B, C, W) float32, on the CPU, of panoramas (B, 3, H, W) in [0, 1]; the views' mean is still in them."""
     return _embed(model, panoramas, "ground")
 
 
 @torch.inference_mode()
-def embed_mapped(model: Siamese, mapped: Tensor) -> Tensor:
+def embed_mapped(model: Encoder, mapped: Tensor) -> Tensor:
     """Strips (B, C, W) float32, on the CPU, of aerial images that are mapped already, (B, 3, H, W) in [0, 1]."""
     return _embed(model, mapped, "aerial")
 
 
 @torch.inference_mode()
-def embed_aerial(model: Siamese, tiles: Tensor, side_m: float) -> Tensor:
+def embed_aerial(model: Encoder, tiles: Tensor, side_m: float) -> Tensor:
     """Strips (B, C, W) float32, on the CPU, of square north-up tiles (B, 3, S, S) uint8 of a side in metres."""
     config = model.config
+    if config.mapping == "none":
+        return _embed(model, _square(tiles, config.tile_px), "aerial")
     grid = aerial_grid(
         config.mapping, tiles.shape[-1], config.height_px, config.width_px, half_side_m=side_m / 2.0
     )
     return _embed(model, map_aerial(tiles, grid) / 255.0, "aerial")
 
 
-def _embed(model: Siamese, images: Tensor, view: str) -> Tensor:
+def _square(tiles: Tensor, side_px: int) -> Tensor:
+    """Tiles (B, 3, S, S) in 0..255 as images in [0, 1] of the side that a model without a mapping takes."""
+    images = tiles.float() / 255.0
+    if tiles.shape[-1] == side_px:
+        return images
+    resized = F.interpolate(images, (side_px, side_px), mode="bilinear", antialias=True, align_corners=False)
+    return resized.clamp(0.0, 1.0)
+
+
+def _embed(model: Encoder, images: Tensor, view: str) -> Tensor:
     device = model.ground_mean.device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast_bfloat16(device)):
         strips: Tensor = model(images.to(device), view)
@@ -53,7 +65,7 @@ def fast_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def centre_queries(model: Siamese, strips: Tensor, set_mean: Tensor | None = None) -> Tensor:
+def centre_queries(model: Encoder, strips: Tensor, set_mean: Tensor | None = None) -> Tensor:
     """Remove the ground view's mean from query strips (Q, C, W), if the model wants that.
 
     Args:

@@ -82,10 +82,13 @@ def best_turn(scores: Tensor) -> tuple[Tensor, Tensor]:
         scores: (..., W) of :func:`circular_scores`.
 
     Returns:
-        Score (...) at the best column and heading (...) in [0, 360) degrees.
+        Score (...) at the best column and heading (...) in [0, 360) degrees; NaN where a strip has one column only, for
+        then it has no turn to be found by.
     """
     width = scores.shape[-1]
     peak, column = scores.max(dim=-1)
+    if width == 1:
+        return peak, torch.full_like(peak, torch.nan)
     left = scores.gather(-1, ((column - 1) % width)[..., None])[..., 0]
     right = scores.gather(-1, ((column + 1) % width)[..., None])[..., 0]
     bend = (left - 2 * peak + right).clamp_max(-_SMALL)

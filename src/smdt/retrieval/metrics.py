@@ -33,17 +33,22 @@ __all__ = [
     "NearTies",
     "ScoreBlock",
     "distances",
+    "error_summary",
     "heading_errors",
     "nearby_references",
     "ranks",
     "ranks_from_blocks",
     "ranks_within",
     "recall_at",
+    "recall_levels",
     "top_k",
 ]
 
 CVACT_TEST_RADIUS_M = 25.0
 """On CVACT_test a hit is any reference this close to the query (UTM)."""
+HEADING_LIMITS_DEG = (2, 5, 10)
+DISTANCE_LIMITS_M = (5, 10, 25, 50)
+"""Shares of queries are given whose error is at most this."""
 
 
 def recall_at(ranks: Tensor, reference_count: int, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
@@ -57,15 +62,18 @@ def recall_at(ranks: Tensor, reference_count: int, ks: Sequence[int] = (1, 5, 10
     Raises:
         DatasetError: if there are no queries or no references.
     """
+    levels = recall_levels(ranks, reference_count, ks)
+    return {name: 100.0 * int((ranks < k).sum()) / ranks.numel() for name, k in levels.items()}
+
+
+def recall_levels(ranks: Tensor, reference_count: int, ks: Sequence[int] = (1, 5, 10)) -> dict[str, int]:
+    """The K of each name in :func:`recall_at`, at most N; same arguments and errors."""
     if ranks.numel() == 0 or reference_count < 1:
         raise DatasetError(
             f"recall of {ranks.numel()} queries among {reference_count} references is undefined"
         )
     named = {f"R@{k}": k for k in ks} | {"R@1%": max(1, reference_count // 100)}
-    return {
-        name: 100.0 * int((ranks < min(k, reference_count)).sum()) / ranks.numel()
-        for name, k in named.items()
-    }
+    return {name: min(k, reference_count) for name, k in named.items()}
 
 
 def ranks(
@@ -225,7 +233,7 @@ def heading_errors(found_deg: npt.ArrayLike, true_deg: npt.ArrayLike) -> dict[st
     Raises:
         DatasetError: if there are none, or one is not finite.
     """
-    return _summary(angular_error(found_deg, true_deg), "deg", (2, 5, 10))
+    return error_summary(angular_error(found_deg, true_deg), "deg", HEADING_LIMITS_DEG)
 
 
 def distances(
@@ -250,10 +258,23 @@ def distances(
         DatasetError: if there are none, or one is not finite.
     """
     metres = distance_m(found_latitude_deg, found_longitude_deg, true_latitude_deg, true_longitude_deg)
-    return _summary(metres, "m", (5, 10, 25, 50))
+    return error_summary(metres, "m", DISTANCE_LIMITS_M)
 
 
-def _summary(errors: npt.NDArray[np.float64], unit: str, limits: Sequence[int]) -> dict[str, float]:
+def error_summary(errors: npt.NDArray[np.float64], unit: str, limits: Sequence[int]) -> dict[str, float]:
+    """Median, mean and shares of errors (Q,).
+
+    Args:
+        errors: one a query, in a unit.
+        unit: ``m`` or ``deg``, as the names end.
+        limits: errors at most this large are counted, in percent.
+
+    Returns:
+        ``median_UNIT``, ``mean_UNIT`` and, of each limit, ``within_LIMIT_UNIT``.
+
+    Raises:
+        DatasetError: if there are none, or one is not finite.
+    """
     if errors.size == 0 or not np.isfinite(errors).all():
         raise DatasetError(
             f"{int(np.sum(~np.isfinite(errors)))} of {errors.size} answers are not numbers: no mean error",

@@ -10,7 +10,7 @@ gives a turned strip.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,67 +18,64 @@ from torch.nn import functional as F
 
 from smdt import torchvision_guard
 from smdt.errors import ModelError
+from smdt.retrieval.encoder import VIEWS, Encoder, EncoderConfig, View
 
-View = Literal["ground", "aerial"]
 _WRAP_PX = 32
 _STRIDE = 16
 
 
 @dataclass(frozen=True)
-class SiameseConfig:
-    """What a siamese model is; stored beside its weights.
+class SiameseConfig(EncoderConfig):
+    """What a siamese model is.
 
     Attributes:
-        name: the model's name.
         backbone: a timm model with stride-16 features.
         strip_channels: channels of the learned strip; 0 stacks the trunk's features as they are.
-        mapping: aerial mapping, ``polar``, ``perspective`` or ``mixed``.
-        height_px: rows of both views.
-        width_px: columns of both views.
-        tile_side_m: side of the aerial tiles it was trained on; 0 if on none in particular.
-        tile_px: pixels a tile's side is read with before it is mapped.
-        remove_mean: whether each view's mean is removed (untrained features need it).
-        scale: softmax temperature's inverse, for confidences.
     """
 
-    name: str
+    family: ClassVar[str] = "siamese"
+
     backbone: str = "tf_efficientnet_lite0"
     strip_channels: int = 0
-    mapping: str = "polar"
-    height_px: int = 128
-    width_px: int = 512
-    tile_side_m: float = 0.0
-    tile_px: int = 256
-    remove_mean: bool = False
-    scale: float = 20.0
 
 
-class Siamese(nn.Module):
+class Siamese(Encoder):
     """Strips of ground panoramas and mapped aerial images.
 
     Args:
         config: what to build. The trunk starts with random weights; see ``models.load_model``.
 
     Raises:
-        ModelError: if timm has no such backbone, or it has no stride-16 features.
+        ModelError: if timm has no such backbone, it has no stride-16 features, or the aerial image is not mapped.
     """
 
-    ground_mean: Tensor
+    config: SiameseConfig
 
     def __init__(self, config: SiameseConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.trunk, channels, normalisation = build_trunk(config.backbone)
-        self.register_buffer("pixel_mean", torch.tensor(normalisation[0]).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(normalisation[1]).view(1, 3, 1, 1), persistent=False)
+        if config.mapping == "none":
+            raise ModelError(
+                "a siamese model compares both views in the panorama frame, so its aerial images are mapped",
+                where="mapping",
+                remedy="choose polar, perspective or mixed",
+            )
+        trunk, features, (mean, std) = build_trunk(config.backbone)
         rows = config.height_px // _STRIDE
+        super().__init__(
+            config,
+            channels=config.strip_channels or features * rows,
+            columns=config.width_px // _STRIDE,
+            pixel_mean=mean,
+            pixel_std=std,
+        )
+        self.trunk = trunk
         self.heads = nn.ModuleDict()
         if config.strip_channels:
-            for view in ("ground", "aerial"):
-                self.heads[view] = nn.Conv2d(channels, config.strip_channels, (rows, 1))
-        self.channels = config.strip_channels or channels * rows
-        self.columns = config.width_px // _STRIDE
-        self.register_buffer("ground_mean", torch.zeros(self.channels))
+            for view in VIEWS:
+                self.heads[view] = nn.Conv2d(features, config.strip_channels, (rows, 1))
+
+    def trunks(self) -> tuple[nn.Module, ...]:
+        """The trunk, one for both views."""
+        return (self.trunk,)
 
     def forward(self, images: Tensor, view: View) -> Tensor:
         """Strips of images.
@@ -90,8 +87,7 @@ class Siamese(nn.Module):
         Returns:
             (B, C, W/16), neither centred nor normalised.
         """
-        pixels = (images - self.get_buffer("pixel_mean")) / self.get_buffer("pixel_std")
-        padded = F.pad(pixels, (_WRAP_PX, _WRAP_PX, 0, 0), mode="circular")
+        padded = F.pad(self.normalise_pixels(images), (_WRAP_PX, _WRAP_PX, 0, 0), mode="circular")
         padded = padded.contiguous(memory_format=torch.channels_last)
         features: Tensor = self.trunk(padded)[0]
         cut = _WRAP_PX // _STRIDE
@@ -102,11 +98,13 @@ class Siamese(nn.Module):
         return features.flatten(1, 2)
 
 
-def build_trunk(backbone: str) -> tuple[nn.Module, int, tuple[list[float], list[float]]]:
-    """A timm backbone cut at stride 16: the module, its channels, and the pixel mean and deviation it wants.
+def build_trunk(
+    backbone: str, stride: int = _STRIDE
+) -> tuple[nn.Module, int, tuple[tuple[float, ...], tuple[float, ...]]]:
+    """A timm backbone cut at a stride: the module, its channels, and the pixel mean and deviation it wants.
 
     Raises:
-        ModelError: if timm has no such backbone, or it has no stride-16 features.
+        ModelError: if timm has no such backbone, or it has no features of that stride.
     """
     torchvision_guard.install()
     import timm
@@ -117,7 +115,7 @@ def build_trunk(backbone: str) -> tuple[nn.Module, int, tuple[list[float], list[
         )
     try:
         probe: Any = timm.create_model(backbone, features_only=True, pretrained=False)
-        level = list(probe.feature_info.reduction()).index(_STRIDE)
+        level = list(probe.feature_info.reduction()).index(stride)
         trunk: nn.Module = timm.create_model(
             backbone, features_only=True, pretrained=False, out_indices=(level,)
         )
@@ -125,13 +123,13 @@ def build_trunk(backbone: str) -> tuple[nn.Module, int, tuple[list[float], list[
             trunk.eval()(torch.zeros(1, 3, 64, 128))  # some take one image size only
     except (ValueError, RuntimeError, AttributeError, AssertionError) as error:
         raise ModelError(
-            "this backbone gives no stride-16 feature map for images of any size",
+            f"this backbone gives no stride-{stride} feature map for images of any size",
             where=backbone,
             remedy="choose a convolutional one, such as tf_efficientnet_lite0 or resnet50",
         ) from error
     _drop_unused_stages(trunk)
     settings = probe.default_cfg
-    return trunk, int(probe.feature_info.channels()[level]), (list(settings["mean"]), list(settings["std"]))
+    return trunk, int(probe.feature_info.channels()[level]), (tuple(settings["mean"]), tuple(settings["std"]))
 
 
 def _drop_unused_stages(trunk: nn.Module) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from smdt.retrieval.matching import best_turn, normalise_queries, turn_strips
-from smdt.retrieval.ranking import ScoreBlock, slices
+from smdt.retrieval.ranking import NearTies, ScoreBlock, slices
 
 QUERY_CHUNK, REFERENCE_CHUNK = 256, 1024
 """A block of 256×1024 scores at 32 turns, with its spectra, takes about 70 MB."""
@@ -51,13 +51,17 @@ class QueryStrips:
         """Strips (q, C, W) float32 of unit norm over what they see, and masks (q, W)."""
         key = (part.start, part.stop)
         if key not in self._last:
-            strips, mask = self.turned(part)
-            ready = normalise_queries(strips if self.mean is None else strips - self.mean, mask)
+            ready = self.ready(part)
             self._last.clear()
-            self._last[key] = (ready, mask)
+            self._last[key] = ready
         return self._last[key]
 
-    def turned(self, part: slice) -> tuple[Tensor, Tensor]:
+    def ready(self, part: slice | Tensor) -> tuple[Tensor, Tensor]:
+        """The same of a slice, or of the numbers of some queries (q,); not kept."""
+        strips, mask = self.turned(part)
+        return normalise_queries(strips if self.mean is None else strips - self.mean, mask), mask
+
+    def turned(self, part: slice | Tensor) -> tuple[Tensor, Tensor]:
         """Strips (q, C, W) float32 with their centre north where headings are known, and masks (q, W)."""
         strips = self.strips[part].float()
         mask = self.seen.expand(len(strips), -1)
@@ -117,6 +121,36 @@ class AlignedScores:
         scores = strips.flatten(1) @ self.references[references].flatten(1).float().T
         seen = mask.float() @ self._energy[references].T
         return scores / seen.sqrt().clamp_min(_SMALL)
+
+    def near_ties(self) -> NearTies:
+        """Scores that rounding may have put in the wrong order, to be decided in float64.
+
+        The bound is that of :meth:`smdt.retrieval.ranking.DotProduct.near_ties`, for scores of at most 1, with the sum
+        over columns of the reference's norm added.
+        """
+        _, channels, width = self.references.shape
+        elements = channels * width
+        terms = min(elements, 8.0 * math.sqrt(elements)) + width + 4.0
+        return NearTies(torch.tensor([terms * torch.finfo(torch.float32).eps]), self.margin)
+
+    def margin(self, query: Tensor, reference: Tensor, other: Tensor) -> Tensor:
+        """How much more a query is like the reference than the other, (n,) float64; zero where the two are equal."""
+        margins = []
+        for part in slices(query.numel(), max(1, 2**21 // self.references[0].numel())):
+            number, place = torch.unique(query[part], return_inverse=True)
+            strips, mask = self.queries.ready(number)
+            found = [
+                _cosine(strips.double()[place], self.references[chosen[part]].double(), mask.double()[place])
+                for chosen in (reference, other)
+            ]
+            margins.append(found[0] - found[1])
+        return torch.cat(margins) if margins else torch.empty(0, dtype=torch.float64)
+
+
+def _cosine(queries: Tensor, references: Tensor, mask: Tensor) -> Tensor:
+    """Cosine (n,) of queries (n, C, W) of unit norm with one reference each, over what the mask (n, W) lets be seen."""
+    norm = (references.square().sum(1) * mask).sum(1).sqrt().clamp_min(_SMALL)
+    return (queries * references).sum((1, 2)) / norm
 
 
 class TurnedScores:

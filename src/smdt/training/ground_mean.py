@@ -16,14 +16,14 @@ from safetensors.torch import save
 
 from smdt.files import write_whole
 from smdt.retrieval.embedding import embed_ground
-from smdt.retrieval.siamese import Siamese
+from smdt.retrieval.encoder import Encoder
 from smdt.world.dataset import PairConfig, PairSource, check_training_seeds
 
 _BATCH = 16
 
 
 def ground_mean(
-    model: Siamese,
+    model: Encoder,
     seeds: tuple[int, ...],
     panoramas: int,
     seed: int = 0,

@@ -1,319 +1,370 @@
-"""Train the siamese retrieval model on simulated towns: in-batch contrast over places and headings at once.
+"""Train a retrieval model of any family, on simulated places or on a data set, by the shared loop.
 
-Every query is scored against every reference of the batch at every turn (circular correlation). The softmax
-runs over all of these, and the target is the true reference at the true heading, so that matching and heading
-are one loss. Batches come from one town each, so the negatives share its streets, palette and light.
+Every step embeds a batch of pairs and contrasts it as a whole, over all processes. Models whose strip has several
+columns learn place and heading by one loss (:func:`smdt.retrieval.losses.contrast_loss`); global descriptors learn by
+the published triplet loss, or by InfoNCE.
 """
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from smdt.errors import ConfigError, TrainingError
-from smdt.geometry.mapping import aerial_grid, map_aerial
+from smdt.alignment.labels import merge_labels
+from smdt.alignment.masks import KeepRemove, KeepRemoveSettings
+from smdt.data import open_split
+from smdt.data.images import ViewSettings
+from smdt.data.pairs import PairSplit
+from smdt.errors import ConfigError, ModelError
+from smdt.files import write_whole
+from smdt.retrieval.compact import Compact
+from smdt.retrieval.encoder import Encoder
+from smdt.retrieval.losses import (
+    Temperature,
+    centred,
+    contrast_loss,
+    soft_margin_triplet,
+    symmetric_info_nce,
+)
 from smdt.retrieval.matching import circular_scores, normalise_queries
-from smdt.retrieval.models import load_model, save_model
-from smdt.retrieval.siamese import Siamese, SiameseConfig, imagenet_lite0_state
-from smdt.world.dataset import PairBatch, PairConfig, PairSource, check_training_seeds
+from smdt.retrieval.mining import shown_places
+from smdt.retrieval.models import create_model, family_classes, load_model, save_model
+from smdt.retrieval.siamese import Siamese, imagenet_lite0_state
+from smdt.training.accumulation import backward_in_parts
+from smdt.training.augmentation import GroundAugmentation
+from smdt.training.epochs import Epochs
+from smdt.training.loop import Loop, Report, Trainable, run
+from smdt.training.pairs import DatasetPairs, ViewPairs, WorldPairs, load_steps
+from smdt.training.retrieval_settings import TRAIN_SPLITS, RetrievalTraining
+from smdt.training.retrieval_views import ViewMaker, Views
+from smdt.world.dataset import PairConfig
+from smdt.world.places import PlaceSource, StoredPlace, TownPlace
 
-_FROZEN = ("conv_stem", "bn1", "blocks.0", "blocks.1")
+_EARLY = ("trunk.conv_stem", "trunk.bn1", "trunk.blocks.0", "trunk.blocks.1")
+_FROZEN = {"siamese": _EARLY, "compact": _EARLY}
+_PICTURED = 6
 
 
-@dataclass(frozen=True)
-class RetrievalTraining:
-    """Settings of a training of the siamese model on towns.
+def build_model(settings: RetrievalTraining, tile_side_m: float) -> Encoder:
+    """The model that a training begins with.
 
-    Attributes:
-        out: folder for the model and its record.
-        name: the model's name.
-        steps: optimiser steps.
-        batch: pairs a step.
-        learning_rate: peak rate of the heads.
-        trunk_share: the trunk's rate as a share of that; 0 freezes it.
-        strip_channels: channels of the strip.
-        height_px: rows of both views.
-        width_px: columns of both views.
-        town_seeds: towns to learn from.
-        town_side_m: side of each town.
-        tile_side_m: side of the aerial tiles.
-        tile_factors: a batch's tiles are larger by one of these, for imagery of several scales.
-        max_offset_m: cameras stand off the tile's centre by up to this, east and north each.
-        narrow_share: share of batches whose queries see only a part of the circle.
-        workers: processes that render beside the training; 0 renders in between.
-        style: of the towns, see ``smdt.world.town.STYLES``.
-        variety: how much the days and cameras of the two views differ, 0 to 1.
-        start: a model (name or folder) whose weights to start from, of the same shape; ImageNet's unless given.
-        seed: of everything random.
-        log_every: steps between log lines.
-        save_every: steps between saves of the model as it stands.
+    Args:
+        settings: family, sizes and start.
+        tile_side_m: side of the aerial tiles it will see; 0 for none in particular.
+
+    Raises:
+        ModelError: if the family is unknown, or the start is of another shape.
+        ConfigError: if a setting of the model is unknown or impossible.
+    """
+    config_class, _ = family_classes(settings.family)
+    known = {one.name for one in fields(config_class)}
+    own = {name: getattr(settings, name) for name in ("strip_channels",) if name in known}
+    views = {"mapping": settings.mapping, "height_px": settings.height_px, "width_px": settings.width_px}
+    centring = {"remove_mean": True} if settings.family in ("siamese", "compact") else {}
+    torch.manual_seed(settings.seed)
+    given = {**views, **own, **centring, **dict(settings.model)}
+    model = create_model(settings.family, {**given, "name": settings.name, "tile_side_m": tile_side_m})
+    if settings.start is not None:
+        try:
+            model.load_state_dict(load_model(settings.start).state_dict())
+        except RuntimeError as error:
+            raise ModelError(
+                f"its weights do not fit the model to train ({str(error).splitlines()[-1].strip()})",
+                where=settings.start,
+                remedy="start from a model of the same family and sizes",
+            ) from error
+    elif isinstance(model, Siamese | Compact) and model.config.backbone == "tf_efficientnet_lite0":
+        model.trunk.load_state_dict(imagenet_lite0_state(), strict=False)
+    return model
+
+
+def parameter_groups(model: Encoder, settings: RetrievalTraining) -> list[dict[str, Any]]:
+    """The parameters that learn, with their rates; a model may have a ``parameter_groups(rate)`` of its own.
+
+    Else those of its ``trunks()`` learn at ``trunk_share`` of the rate.
+    """
+    prefixes = _FROZEN.get(settings.family, ()) if settings.freeze is None else settings.freeze
+    for name, parameter in model.named_parameters():
+        if name.startswith(tuple(prefixes)):
+            parameter.requires_grad_(False)
+    own = getattr(model, "parameter_groups", None)
+    groups: list[dict[str, Any]]
+    if own is not None:
+        groups = [dict(group) for group in own(settings.learning_rate)]
+    else:
+        trunk = [parameter for part in model.trunks() for parameter in part.parameters()]
+        in_trunk = {id(parameter) for parameter in trunk}
+        rest = [parameter for parameter in model.parameters() if id(parameter) not in in_trunk]
+        groups = [
+            {"params": trunk, "lr": settings.learning_rate * settings.trunk_share},
+            {"params": rest, "lr": settings.learning_rate},
+        ]
+    for group in groups:
+        group["params"] = [one for one in group["params"] if one.requires_grad]
+        if group["lr"] == 0:
+            for one in group["params"]:
+                one.requires_grad_(False)
+    return [group for group in groups if group["params"] and group["lr"] > 0]
+
+
+def warm_cosine(warm_up: int, steps: int) -> Any:
+    """Share of the peak rate by steps done: linear up over ``warm_up`` steps, then a cosine down to 0 at the end."""
+
+    def share(done: int) -> float:
+        if done < warm_up:
+            return (done + 1) / warm_up
+        return 0.5 * (1.0 + math.cos(math.pi * min(1.0, (done - warm_up) / max(1, steps - warm_up))))
+
+    return share
+
+
+class RetrievalTrainer(Trainable):
+    """A retrieval model on the loop.
+
+    Args:
+        settings: what to train.
+        ground_augmentation: a change to panoramas alone, told their classes
+            (:class:`smdt.alignment.labels.SemanticClass`) where the source has them.
+
+    Raises:
+        SmdtError: if the data set, model or settings do not fit together.
     """
 
-    out: Path
-    name: str = "town"
-    steps: int = 1000
-    batch: int = 32
-    learning_rate: float = 2e-3
-    trunk_share: float = 0.2
-    strip_channels: int = 64
-    height_px: int = 128
-    width_px: int = 512
-    town_seeds: tuple[int, ...] = tuple(range(100, 124))
-    town_side_m: float = 600.0
-    tile_side_m: float = 100.0
-    tile_factors: tuple[float, ...] = (1.0,)
-    max_offset_m: float = 8.0
-    narrow_share: float = 0.25
-    style: str = "mixed"
-    variety: float = 1.0
-    start: str | None = None
-    workers: int = 1
-    seed: int = 0
-    log_every: int = 25
-    save_every: int = 200
-
-    def __post_init__(self) -> None:
-        """Refuse settings that cannot train."""
-        if self.steps < 1:
-            raise ConfigError(f"{self.steps} steps train nothing", where="--steps", remedy="give 1 or more")
-        if self.batch < 2:
-            raise ConfigError(
-                f"a batch of {self.batch} has nothing to contrast", where="--batch", remedy="give 2 or more"
+    def __init__(
+        self, settings: RetrievalTraining, ground_augmentation: GroundAugmentation | None = None
+    ) -> None:
+        self.settings = settings
+        if ground_augmentation is None and settings.keep_share + settings.remove_share > 0:
+            kept = KeepRemoveSettings(settings.keep_share, settings.remove_share)
+            ground_augmentation = KeepRemove(kept, label_set="smdt")
+        self.split = None if settings.dataset == "worlds" else _open(settings)
+        self.model = build_model(settings, _tile_side_m(settings, self.split))
+        _check_loss(settings, self.model)
+        self.temperature = Temperature()
+        self.views = ViewMaker(settings, self.model.config, self.model.columns, ground_augmentation)
+        self.networks = {"model": self.model, "temperature": self.temperature}
+        groups = parameter_groups(self.model, settings)
+        if settings.loss != "triplet":
+            groups.append({"params": list(self.temperature.parameters()), "lr": settings.learning_rate})
+        optimiser = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+        warm_up = max(1, settings.steps // 20) if settings.warm_up is None else settings.warm_up
+        self.optimisers = {"model": optimiser}
+        share = warm_cosine(warm_up, settings.steps)
+        self.schedules = {"model": torch.optim.lr_scheduler.LambdaLR(optimiser, share)}
+        self.samples_per_step = settings.batch
+        self.epochs: Epochs | None = None
+        if self.split is not None:
+            pairs = DatasetPairs(
+                self.split, _view_settings(self.model), with_labels=ground_augmentation is not None
             )
-        check_training_seeds(self.town_seeds)
+            self.epochs = Epochs(settings, pairs, shown_places(self.split))
+        self._last: Views | None = None
+        self.train_mode()
+
+    def train_mode(self) -> None:
+        """Dropout on; batch statistics stay those of the start: the two views' own would differ."""
+        self.model.train()
+        for module in self.model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def batches(self, loop: Loop, first_step: int) -> Iterator[ViewPairs]:
+        """This process's pairs, from those of a step on."""
+        if self.epochs is not None:
+            return self.epochs.batches(loop, first_step, self._descriptors)
+        settings = self.settings
+        pairs = PairConfig(
+            tile_side_m=settings.tile_side_m,
+            tile_px=self.model.config.tile_px,
+            height_px=settings.height_px,
+            width_px=settings.width_px,
+            max_offset_m=settings.max_offset_m,
+            style=settings.style,
+            variety=settings.variety,
+        )
+        world = WorldPairs(
+            _places(settings),
+            pairs,
+            batch=settings.batch // loop.processes,
+            tile_factors=settings.tile_factors,
+            seed=settings.seed,
+            rank=loop.rank,
+        )
+        return load_steps(world, first_step, settings.workers)
+
+    def batch_ids(self, batch: ViewPairs) -> Sequence[str]:
+        """The pairs' names."""
+        return batch.ids
+
+    def state(self) -> dict[str, Any]:
+        """The epoch's table of batches."""
+        return {} if self.epochs is None else self.epochs.state()
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take the epoch's table back."""
+        if self.epochs is not None:
+            self.epochs.load_state(state)
+
+    def step(self, loop: Loop, batch: ViewPairs) -> dict[str, Tensor | float]:
+        """Embed, contrast, learn."""
+        settings = self.settings
+        labels = None
+        if len(batch.labels) and self.views.ground_augmentation is not None:
+            labels = merge_labels(batch.labels, settings.dataset)
+        views = self.views.make(batch, labels, loop.step_number, loop.rank, loop.device)
+        self._last = views
+        size = len(views.ground) // settings.parts
+        figures: dict[str, Tensor | float] = {}
+
+        def embed(part: int) -> tuple[Tensor, ...]:
+            rows = slice(part * size, (part + 1) * size)
+            with loop.autocast():
+                queries = self.model(views.ground[rows], "ground")
+                references = self.model(views.aerial[rows], "aerial")
+            return queries.float(), references.float()
+
+        def loss_of(embeddings: tuple[Tensor, ...]) -> Tensor:
+            loss, recall = self._loss(loop, views, *embeddings)
+            figures.update({"loss": loss.detach(), "R@1": recall})
+            return loss
+
+        backward_in_parts(settings.parts, embed, loss_of, loop.backward, loop.device)
+        loop.apply("model")
+        return figures
+
+    def _loss(self, loop: Loop, views: Views, queries: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss over all processes' pairs, and the share of queries whose best reference is their own."""
+        settings, gather = self.settings, loop.gather_with_gradient
+        queries, references = gather(queries), gather(references)
+        heading = gather(views.heading_deg)
+        mask = None if views.mask is None else gather(views.mask)
+        if self.model.config.remove_mean:
+            queries, mean = centred(queries, mask)
+            references, _ = centred(references)
+            kept = 0.0 if loop.step_number == 1 else min(0.98, 1 - 1 / loop.step_number)
+            self.model.ground_mean.mul_(kept).add_(mean, alpha=1 - kept)
+        if settings.loss == "contrast":
+            loss = contrast_loss(queries, references, heading, self.temperature(), mask)
+        else:
+            flat = [F.normalize(strips.flatten(1), dim=1) for strips in (queries, references)]
+            if settings.loss == "triplet":
+                loss = soft_margin_triplet(flat[0], flat[1], settings.margin_scale)
+            else:
+                loss = symmetric_info_nce(flat[0], flat[1], self.temperature(), smoothing=settings.smoothing)
+        with torch.no_grad():
+            scores = circular_scores(normalise_queries(queries, mask), references, mask).amax(dim=2)
+            recall = (scores.argmax(dim=1) == torch.arange(len(scores), device=scores.device)).float().mean()
+        return loss, recall
+
+    @torch.no_grad()
+    def _descriptors(self, loop: Loop, ground: Tensor, aerial: Tensor) -> tuple[Tensor, Tensor]:
+        """Descriptors (B, D) of unit norm, on the CPU, of pairs (uint8) that look north: what mining compares."""
+        self.model.eval()
+        with loop.autocast():
+            queries = self.model(ground.to(loop.device).float() / 255.0, "ground").float()
+            references = self.model(aerial.to(loop.device).float() / 255.0, "aerial").float()
+        self.train_mode()
+        if self.model.config.remove_mean:
+            queries = queries - self.model.ground_mean[:, None]
+            references = references - references.mean((0, 2), keepdim=True)
+        flat = [F.normalize(strips.flatten(1), dim=1).cpu() for strips in (queries, references)]
+        return flat[0], flat[1]
+
+    def pictures(self, loop: Loop, folder: Path) -> None:
+        """Write the last batch's first pairs as the networks saw them, panorama over aerial image."""
+        if self._last is None:
+            return
+        for number in range(min(_PICTURED, len(self._last.ground))):
+            rows = [self._last.ground[number], self._last.aerial[number]]
+            width = max(one.shape[-1] for one in rows)
+            padded = [F.pad(one.float().cpu(), (0, width - one.shape[-1])) for one in rows]
+            shown = (torch.cat(padded, dim=1) * 255.0).round().clamp(0, 255).byte()
+            picture = Image.fromarray(np.ascontiguousarray(shown.permute(1, 2, 0).numpy()))
+            write_whole(folder / f"pair-{number}.png", picture.save)
+
+    def publish(self, folder: Path, record: dict[str, Any]) -> None:
+        """Write the model with its record."""
+        if self.settings.loss != "triplet":
+            scale = float(self.temperature().detach())
+            self.model.config = replace(self.model.config, scale=scale)
+        about = "simulated towns only"
+        if self.split is not None:
+            kind = "simulated pairs, laid out as " if self.split.simulated else ""
+            about = f"{kind}{self.split.dataset} {self.split.split}, {len(self.split.queries)} pairs"
+        elif self.settings.places:
+            about = "simulated towns and stored places" if self.settings.town_seeds else "stored places"
+        save_model(self.model, folder, {**record, "trained_on": about, "started_from": self.settings.start})
 
 
-def contrast_loss(
-    queries: Tensor, references: Tensor, heading_deg: Tensor, scale: Tensor, mask: Tensor | None = None
-) -> Tensor:
-    """Symmetric contrast over places and turns.
-
-    Args:
-        queries: (B, C, W) strips of the panoramas.
-        references: (B, C, W) strips of their tiles, in the same order.
-        heading_deg: (B,) true headings of the panoramas.
-        scale: inverse temperature.
-        mask: (B, W), True where a query sees.
-
-    Returns:
-        The mean cross entropy, queries to references and back.
-    """
-    size, width = len(queries), queries.shape[-1]
-    scores = circular_scores(normalise_queries(queries, mask), references, mask) * scale  # (B, B, W)
-    column = heading_deg / 360.0 * width
-    low = column.floor()
-    weight = column - low
-    own = torch.arange(size, device=queries.device)
-    total = scores.new_zeros(())
-    for logits in (scores, scores.transpose(0, 1)):
-        log_share = logits.reshape(size, -1).log_softmax(dim=1).view(size, size, width)[own, own]
-        first = log_share.gather(1, (low.long() % width)[:, None])[:, 0]
-        second = log_share.gather(1, ((low.long() + 1) % width)[:, None])[:, 0]
-        total = total - ((1 - weight) * first + weight * second).mean()
-    return total / 2
+def _open(settings: RetrievalTraining) -> PairSplit:
+    assert settings.root is not None  # the settings have looked
+    chosen = settings.split or TRAIN_SPLITS[settings.dataset]
+    return open_split(settings.dataset, settings.root, chosen, skip_missing=settings.skip_missing)
 
 
-def centred(strips: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Strips (B, C, W) less their mean over the batch and the columns seen, and that mean (C,), detached.
-
-    What all places of a view have in common tells none apart, and it is what differs most between simulated and real
-    pictures; the model never learns to rely on it.
-    """
-    seen = torch.ones_like(strips[:, 0]) if mask is None else mask.to(strips.dtype)
-    mean = torch.einsum("bcw,bw->c", strips, seen) / seen.sum()
-    return strips - mean[:, None], mean.detach()
+def _places(settings: RetrievalTraining) -> list[PlaceSource]:
+    towns: list[PlaceSource] = [
+        TownPlace(seed, settings.town_side_m, style=settings.style) for seed in settings.town_seeds
+    ]
+    return [*towns, *(StoredPlace(folder) for folder in settings.places)]
 
 
-def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Another day, another sensor: brightness, contrast, colour, gamma, blur and noise, drawn for each image.
-
-    Args:
-        images: (B, 3, H, W) in [0, 1].
-        generator: where the randomness comes from.
-    """
-    size = len(images)
-
-    def draw(low: float, high: float, channels: int = 1) -> Tensor:
-        return low + (high - low) * torch.rand(size, channels, 1, 1, generator=generator)
-
-    grey = images.mean(1, keepdim=True)
-    mixed = grey + (images - grey) * draw(0.3, 1.3)
-    mean = mixed.mean((2, 3), keepdim=True)
-    mixed = (mixed - mean) * draw(0.6, 1.4) + mean * draw(0.7, 1.3) * draw(0.88, 1.12, 3)
-    mixed = mixed.clamp(1e-3, 1).pow(draw(0.7, 1.4))
-    blurred = F.avg_pool2d(F.pad(mixed, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    mixed = torch.where(draw(0, 1) < 0.4, blurred, mixed)
-    return (mixed + draw(0, 0.04) * torch.randn(mixed.shape, generator=generator)).clamp(0, 1)
+def _tile_side_m(settings: RetrievalTraining, split: PairSplit | None) -> float:
+    """Side of the tiles the model will see; 0 where a data set's differ by more than a tenth."""
+    if split is None:
+        return settings.tile_side_m
+    sides = [2.0 * one.half_side_m for one in split.references]
+    middle = float(np.median(sides))
+    return round(middle, 1) if max(sides) - min(sides) <= 0.1 * middle else 0.0
 
 
-def narrow_mask(size: int, columns: int, generator: torch.Generator) -> Tensor:
-    """Masks (B, W) of one random field of view between 90° and 360°, centred like a photo in its panorama."""
-    kept = int(torch.randint(columns // 4, columns + 1, (1,), generator=generator))
-    mask = torch.zeros(size, columns, dtype=torch.bool)
-    mask[:, columns // 2 - kept // 2 : columns // 2 - kept // 2 + kept] = True
-    return mask
+def _view_settings(model: Encoder) -> ViewSettings:
+    config = model.config
+    return ViewSettings(config.height_px, config.width_px, config.mapping, aerial_side_px=config.tile_px)
+
+
+def _check_loss(settings: RetrievalTraining, model: Encoder) -> None:
+    """Refuse to compare whole strips that look different ways."""
+    if (
+        settings.loss != "contrast"
+        and model.columns > 1
+        and (settings.turn_deg > 0 or settings.narrow_share > 0)
+    ):
+        raise ConfigError(
+            f"loss {settings.loss} compares whole descriptors, but strips of this model would be turned or cut",
+            where="loss",
+            remedy="use contrast, or set turn_deg: 0 and narrow_share: 0",
+        )
 
 
 def train_retrieval(
-    settings: RetrievalTraining, report: Callable[[int, dict[str, float]], None] | None = None
-) -> Siamese:
+    settings: RetrievalTraining,
+    report: Report | None = None,
+    ground_augmentation: GroundAugmentation | None = None,
+) -> Encoder:
     """Train, and write the model with its record to ``settings.out``.
 
     Args:
         settings: what to train.
-        report: called every ``log_every`` steps with the step and its figures (loss, R@1 in the batch, pairs/s).
+        report: called after every step; with figures (loss, R@1 in the batch, pairs/s) every ``log_every``.
+        ground_augmentation: a change to panoramas alone; see :class:`RetrievalTrainer`.
 
     Returns:
         The trained model.
 
     Raises:
-        TrainingError: if the loss is no longer a number.
+        TrainingError: if it cannot start or go on, or the loss is no longer a number.
     """
-    torch.manual_seed(settings.seed)
-    generator = torch.Generator().manual_seed(settings.seed)
-    config = SiameseConfig(
-        name=settings.name,
-        strip_channels=settings.strip_channels,
-        height_px=settings.height_px,
-        width_px=settings.width_px,
-        tile_side_m=settings.tile_side_m,
-        remove_mean=True,
-    )
-    model = Siamese(config)
-    if settings.start is None:
-        model.trunk.load_state_dict(imagenet_lite0_state(), strict=False)
-    else:
-        model.load_state_dict(load_model(settings.start).state_dict())
-    model.eval()  # batch statistics stay ImageNet's: the two views' own would differ
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for name, parameter in model.trunk.named_parameters():  # edges and textures stay as ImageNet taught them
-        parameter.requires_grad_(settings.trunk_share > 0 and not name.startswith(_FROZEN))
-    log_scale = nn.Parameter(torch.tensor(math.log(20.0)))
-    rate = settings.learning_rate
-    optimiser = torch.optim.AdamW(
-        [
-            {
-                "params": [p for p in model.trunk.parameters() if p.requires_grad],
-                "lr": rate * settings.trunk_share,
-            },
-            {"params": [*model.heads.parameters(), log_scale], "lr": rate},
-        ],
-        weight_decay=0.02,
-    )
-    warm_up = max(1, settings.steps // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser,
-        lambda step: min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / settings.steps)),
-    )
-    pairs = PairConfig(
-        tile_side_m=settings.tile_side_m,
-        tile_px=config.tile_px,
-        height_px=settings.height_px,
-        width_px=settings.width_px,
-        max_offset_m=settings.max_offset_m,
-        style=settings.style,
-        variety=settings.variety,
-    )
-    loader = DataLoader(_Batches(settings, pairs), batch_size=None, num_workers=settings.workers)
-    batches = iter(loader)
-    started = time.monotonic()
-    window: list[tuple[float, float]] = []
-    for step in range(1, settings.steps + 1):
-        batch: PairBatch = next(batches)
-        narrow = float(torch.rand(1, generator=generator)) < settings.narrow_share
-        mask = narrow_mask(settings.batch, model.columns, generator) if narrow else None
-        ground, aerial = _views(batch, config, mask, generator)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            queries, references = model(ground, "ground"), model(aerial, "aerial")
-        queries, mean = centred(queries.float(), mask)
-        references, _ = centred(references.float())
-        kept = 0.0 if step == 1 else min(0.98, 1 - 1 / step)
-        model.ground_mean.mul_(kept).add_(mean, alpha=1 - kept)
-        loss = contrast_loss(queries, references, batch.heading_deg, log_scale.exp().clamp_max(100.0), mask)
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"the loss is not a number at step {step}",
-                where="--learning-rate",
-                remedy=f"try a smaller one than {rate}",
-            )
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        window.append((float(loss.detach()), _recall(queries, references, mask)))
-        if report and (step % settings.log_every == 0 or step == settings.steps):
-            speed = step * settings.batch / (time.monotonic() - started)
-            mean = np.mean(window, axis=0)
-            report(step, {"loss": float(mean[0]), "R@1": float(mean[1]), "pairs/s": speed})
-            window.clear()
-        if step % settings.save_every == 0 or step == settings.steps:
-            model.config = replace(config, scale=float(log_scale.detach().exp()))
-            save_model(model, settings.out, training_record(settings, step, time.monotonic() - started))
-    return model.eval()
-
-
-class _Batches(IterableDataset[PairBatch]):
-    """Endless batches of pairs; every worker draws its own, and their order depends on the settings alone."""
-
-    def __init__(self, settings: RetrievalTraining, pairs: PairConfig) -> None:
-        self._settings, self._pairs = settings, pairs
-
-    def __iter__(self) -> Iterator[PairBatch]:
-        settings, worker = self._settings, get_worker_info()
-        if worker is not None:
-            torch.set_num_threads(1)
-        rng = np.random.default_rng([settings.seed, 0 if worker is None else worker.id])
-        source = PairSource(settings.town_seeds, settings.town_side_m, self._pairs)
-        sources = [
-            source.with_config(replace(self._pairs, tile_side_m=settings.tile_side_m * factor))
-            for factor in settings.tile_factors
-        ]
-        while True:
-            yield sources[int(rng.integers(len(sources)))].batch(settings.batch, rng)
-
-
-def _views(
-    batch: PairBatch, config: SiameseConfig, mask: Tensor | None, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Augmented panoramas and augmented mapped tiles; what a narrow photo does not see is black."""
-    grid = aerial_grid(config.mapping, config.tile_px, config.height_px, config.width_px)
-    aerial = augment(map_aerial(batch.aerial, grid) / 255.0, generator)
-    ground = augment(batch.ground, generator)
-    if mask is not None:
-        ground = ground * mask.repeat_interleave(config.width_px // mask.shape[1], dim=1)[:, None, None]
-    return ground, aerial
-
-
-@torch.no_grad()
-def _recall(queries: Tensor, references: Tensor, mask: Tensor | None) -> float:
-    """Share of the batch whose best reference, over all turns, is its own."""
-    best = circular_scores(normalise_queries(queries, mask), references, mask).amax(dim=2).argmax(dim=1)
-    return float((best == torch.arange(len(best))).float().mean())
-
-
-def training_record(settings: RetrievalTraining, step: int, seconds: float) -> dict[str, Any]:
-    """What made a model: settings, versions and time."""
-    from smdt import __version__
-
-    chosen = asdict(settings)
-    chosen["out"] = str(settings.out.name)
-    return {
-        "settings": chosen,
-        "steps_done": step,
-        "trained_on": "simulated towns only",
-        "smdt": __version__,
-        "torch": torch.__version__,
-        "device": f"CPU, {torch.get_num_threads()} threads",
-        "hours": round(seconds / 3600, 3),
-    }
+    trainer = RetrievalTrainer(settings, ground_augmentation)
+    run(trainer, settings, report)
+    return trainer.model.eval()

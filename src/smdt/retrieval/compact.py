@@ -1,0 +1,182 @@
+"""The compact model that ships: one trunk and one head for both views, a strip of a few channels in azimuth order.
+
+In the panorama's frame a thing stands in about the same row in both views, mapped aerial image and panorama, and has
+about the same colour and grain. So both views share not only the trunk but the head: what is learned of one is true of
+the other, and on real pictures a shared head keeps more of what ImageNet taught than a head for each view
+(``docs/models.md`` has the figures). The head folds features and elevation rows into C channels by one convolution,
+and then lets neighbouring azimuths speak to each other, as what stands near the camera moves sideways when the camera
+is off the tile's centre.
+
+The network can be had in two parts: early stages, up to stride 8, and the rest. Each takes what it needs from round the
+circle, so what is between them turns with the picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from smdt.errors import ModelError
+from smdt.retrieval.encoder import Encoder, EncoderConfig, View
+from smdt.retrieval.siamese import build_trunk
+
+_WRAP_PX = 32
+_STRIDE = 16
+_FRONT_STRIDE = 8
+
+
+@dataclass(frozen=True)
+class CompactConfig(EncoderConfig):
+    """What a compact model is.
+
+    Attributes:
+        backbone: a timm model with stride-16 features, shared by both views.
+        strip_channels: channels of the strip.
+        context: azimuth columns, an odd number, over which neighbours are mixed; 1 for none.
+    """
+
+    family: ClassVar[str] = "compact"
+
+    backbone: str = "tf_efficientnet_lite0"
+    strip_channels: int = 64
+    context: int = 3
+
+
+class Compact(Encoder):
+    """Strips (B, C, W/16) of panoramas and mapped aerial images, by one network for both.
+
+    Args:
+        config: what to build. Weights are random; trainings start the trunk from ImageNet's.
+
+    Raises:
+        ModelError: if timm has no such backbone, it has no stride-16 features, the aerial image is not mapped, or the
+            context has no middle.
+
+    Attributes:
+        front_stages: stages of the trunk that are its :meth:`front`; 0 where the backbone cannot be split.
+    """
+
+    config: CompactConfig
+
+    def __init__(self, config: CompactConfig) -> None:
+        if config.mapping == "none":
+            raise ModelError(
+                "a compact model compares both views in the panorama frame, so its aerial images are mapped",
+                where="mapping",
+                remedy="choose polar, perspective or mixed",
+            )
+        if config.context < 1 or config.context % 2 == 0 or config.strip_channels < 1:
+            raise ModelError(
+                f"a context of {config.context} columns and {config.strip_channels} channels make no strip",
+                where="context/strip_channels",
+                remedy="give an odd context, and one channel or more",
+            )
+        trunk, features, (mean, std) = build_trunk(config.backbone)
+        super().__init__(
+            config,
+            channels=config.strip_channels,
+            columns=config.width_px // _STRIDE,
+            pixel_mean=mean,
+            pixel_std=std,
+        )
+        self.trunk = trunk
+        self.front_stages = _front_stages(trunk)
+        self.fold = nn.Conv2d(features, config.strip_channels, (config.height_px // _STRIDE, 1))
+        self.mix = nn.Conv1d(config.strip_channels, config.strip_channels, config.context)
+        nn.init.zeros_(self.mix.weight)  # a training begins without neighbours, and adds them as they help
+        nn.init.zeros_(self.mix.bias)  # type: ignore[arg-type]
+
+    def trunks(self) -> tuple[nn.Module, ...]:
+        """The trunk, one for both views."""
+        return (self.trunk,)
+
+    def forward(self, images: Tensor, view: View) -> Tensor:
+        """Strips of images.
+
+        Args:
+            images: (B, 3, H, W) RGB in [0, 1]; panoramas, or mapped aerial images.
+            view: which of the two; the network is the same.
+
+        Returns:
+            (B, C, W/16), neither centred nor normalised.
+        """
+        del view
+        if self.front_stages:
+            return self.back(self.front(images))
+        padded = _wrapped(self.normalise_pixels(images), _WRAP_PX)
+        features: Tensor = self.trunk(padded)[0]
+        return self._strip(_cut(features, _WRAP_PX // _STRIDE))
+
+    def front(self, images: Tensor) -> Tensor:
+        """Features of the trunk's early stages: what a training can compute once when these stages do not learn.
+
+        Args:
+            images: (B, 3, H, W) RGB in [0, 1]; panoramas, or mapped aerial images.
+
+        Returns:
+            (B, C', H/8, W/8); its columns are a circle, as the images' are.
+
+        Raises:
+            ModelError: if the backbone cannot be split (``front_stages`` is 0).
+        """
+        if not self.front_stages:
+            raise ModelError(
+                "this backbone has no early part that can be had by itself",
+                where=self.config.backbone,
+                remedy="choose an EfficientNet whose features have stride 8 on the way, or do without the split",
+            )
+        features = _wrapped(self.normalise_pixels(images), _WRAP_PX)
+        for stage in self.front_modules():
+            features = stage(features)
+        return _cut(features, _WRAP_PX // _FRONT_STRIDE)
+
+    def back(self, features: Tensor) -> Tensor:
+        """Strips (B, C, W/16) of what :meth:`front` gives, (B, C', H/8, W/8)."""
+        features = _wrapped(features, _WRAP_PX // _FRONT_STRIDE)
+        for stage in list(self._stages())[self.front_stages :]:
+            features = stage(features)
+        return self._strip(_cut(features, _WRAP_PX // _STRIDE))
+
+    def front_modules(self) -> tuple[nn.Module, ...]:
+        """The modules of :meth:`front`, in order; none where the backbone cannot be split."""
+        if not self.front_stages:
+            return ()
+        trunk: Any = self.trunk
+        return trunk.conv_stem, trunk.bn1, *list(self._stages())[: self.front_stages]
+
+    def _stages(self) -> nn.Sequential:
+        stages: nn.Sequential = self.trunk.blocks  # type: ignore[assignment]
+        return stages
+
+    def _strip(self, features: Tensor) -> Tensor:
+        """The strip of the trunk's features (B, C'', H/16, W/16)."""
+        strip: Tensor = self.fold(features).squeeze(2)
+        reach = self.config.context // 2
+        around = F.pad(F.gelu(strip), (reach, reach), mode="circular") if reach else F.gelu(strip)
+        mixed: Tensor = self.mix(around)
+        return strip + mixed
+
+
+def _wrapped(features: Tensor, columns: int) -> Tensor:
+    """Features (B, C, H, W) with columns from round the circle added on both sides, channels last."""
+    padded = F.pad(features, (columns, columns, 0, 0), mode="circular")
+    return padded.contiguous(memory_format=torch.channels_last)
+
+
+def _cut(features: Tensor, columns: int) -> Tensor:
+    """Features (B, C, H, W) without as many columns on both sides."""
+    return features[..., columns:-columns]
+
+
+def _front_stages(trunk: nn.Module) -> int:
+    """How many of a trunk's stages make its features of stride 8; 0 unless it is an EfficientNet of timm's."""
+    from timm.models.efficientnet import EfficientNetFeatures
+
+    if not isinstance(trunk, EfficientNetFeatures) or trunk.feature_hooks is not None:
+        return 0
+    by_stride = {one["reduction"]: int(one["stage"]) for one in trunk.feature_info.info}
+    return by_stride.get(_FRONT_STRIDE, 0)

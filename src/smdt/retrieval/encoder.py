@@ -1,0 +1,135 @@
+"""What evaluation, index and training ask of every retrieval model, whatever its network.
+
+A model gives a *strip* for an image: features in azimuth order, (C, W'), one column for each part of the circle. A
+model that gives one global descriptor gives a strip of one column. It is compared by the same cosine; it has one turn
+only, so it finds no heading, and a query whose heading is known has to be turned before it is embedded.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from smdt.errors import ConfigError
+from smdt.geometry.mapping import MAPPINGS
+
+View = Literal["ground", "aerial"]
+VIEWS: tuple[View, View] = ("ground", "aerial")
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """What every model says of itself; stored beside its weights.
+
+    Attributes:
+        name: the model's name.
+        mapping: aerial mapping, ``polar``, ``perspective`` or ``mixed``; ``none`` leaves the aerial image square,
+            ``tile_px`` on a side.
+        height_px: rows of panoramas and mapped aerial images.
+        width_px: columns of the same.
+        tile_side_m: side of the aerial tiles it was trained on; 0 if on none in particular.
+        tile_px: pixels a tile's side is read with before it is mapped.
+        remove_mean: whether each view's mean is removed (untrained features need it).
+        scale: softmax temperature's inverse, for confidences.
+    """
+
+    family: ClassVar[str] = ""
+
+    name: str
+    mapping: str = "polar"
+    height_px: int = 128
+    width_px: int = 512
+    tile_side_m: float = 0.0
+    tile_px: int = 256
+    remove_mean: bool = False
+    scale: float = 20.0
+
+    def __post_init__(self) -> None:
+        """Refuse what no model can be."""
+        if self.mapping not in (*MAPPINGS, "none"):
+            raise ConfigError(
+                f"mapping '{self.mapping}' is unknown",
+                where="mapping",
+                remedy=f"choose from {', '.join(MAPPINGS)}, none",
+            )
+        if min(self.height_px, self.width_px, self.tile_px) < 1:
+            raise ConfigError(
+                "an image needs at least one row and one column", where="height_px/width_px/tile_px"
+            )
+
+    @classmethod
+    def variants(cls) -> Mapping[str, Mapping[str, Any]]:
+        """Settings that have a name of their own, by that name; a config's key ``variant`` chooses one."""
+        return {}
+
+    def image_shape(self, view: View) -> tuple[int, int]:
+        """Rows and columns of the images that a view's network takes."""
+        if view == "aerial" and self.mapping == "none":
+            return self.tile_px, self.tile_px
+        return self.height_px, self.width_px
+
+
+class Encoder(nn.Module, ABC):
+    """A model of one family: strips of ground panoramas and of aerial images.
+
+    Args:
+        config: what it is.
+        channels: features of a column.
+        columns: columns of a strip; 1 for a global descriptor.
+        pixel_mean: of each colour, removed before the network.
+        pixel_std: of each colour, divided by before the network.
+
+    Attributes:
+        ground_mean: (C,) mean of the ground view's strips, for models whose mean is removed.
+    """
+
+    ground_mean: Tensor
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        *,
+        channels: int,
+        columns: int,
+        pixel_mean: tuple[float, ...] = IMAGENET_MEAN,
+        pixel_std: tuple[float, ...] = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.channels = channels
+        self.columns = columns
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("ground_mean", torch.zeros(channels))
+
+    @abstractmethod
+    def forward(self, images: Tensor, view: View) -> Tensor:
+        """Strips of images.
+
+        Args:
+            images: (B, 3, H, W) RGB in [0, 1], of ``config.image_shape(view)``; panoramas with their heading in the
+                centre column, or aerial images, mapped or, with mapping ``none``, square and north up.
+            view: which of the two.
+
+        Returns:
+            (B, C, W') in azimuth order, not centred.
+        """
+
+    @abstractmethod
+    def trunks(self) -> tuple[nn.Module, ...]:
+        """The parts that may start from weights of another task and then want a gentler learning rate."""
+
+    @property
+    def finds_heading(self) -> bool:
+        """Whether a strip has more than one turn."""
+        return self.columns > 1
+
+    def normalise_pixels(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [0, 1] as the network wants them: each colour's mean removed, over its deviation."""
+        return (images - self.get_buffer("pixel_mean")) / self.get_buffer("pixel_std")

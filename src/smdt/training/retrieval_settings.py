@@ -1,0 +1,200 @@
+"""Settings of a retrieval training: the model, its pairs, its loss, and how pairs are changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from smdt.errors import ConfigError
+from smdt.training.settings import LoopSettings
+
+LOSSES = ("contrast", "triplet", "info_nce")
+MINING = ("random", "place", "similarity")
+SOURCES = ("worlds", "cvusa", "cvact", "vigor", "folder")
+TRAIN_SPLITS: Mapping[str, str] = {"cvusa": "train", "cvact": "train", "vigor": "same-train", "folder": "all"}
+
+
+@dataclass(frozen=True)
+class RetrievalTraining(LoopSettings):
+    """Settings of a retrieval training; those of the loop are inherited.
+
+    Attributes:
+        name: the model's name.
+        family: what kind of network, see ``smdt.retrieval.models.FAMILIES``.
+        model: the network's own settings by name, such as ``variant``; they win over the next four.
+        mapping: of aerial images, ``polar``, ``perspective``, ``mixed`` or ``none``.
+        strip_channels: channels of the strip, for families that have such a setting.
+        height_px: rows of both views.
+        width_px: columns of both views.
+        start: a model (name or folder) whose weights to start from, of the same shape. Unless given, siamese
+            and compact models of EfficientNet-Lite0 start from ImageNet's, others from random ones.
+        freeze: beginnings of the names of parameters that stay as they are; unless given, edges and textures of the
+            siamese and compact models.
+        batch: pairs a step, over all processes.
+        parts: parts a process embeds its pairs in, one after the other, when they do not fit at once; the contrast is
+            over the whole batch all the same.
+        loss: ``contrast`` over places and turns; ``triplet``, the published soft margin; or ``info_nce``. The last two
+            compare whole descriptors, so strips of several columns have to look north for them.
+        margin_scale: γ of the triplet loss.
+        smoothing: share of InfoNCE's target that is spread over all.
+        learning_rate: peak rate.
+        trunk_share: the rate of parts that start from weights of another task, as a share of that; 0 freezes them.
+        weight_decay: of AdamW.
+        warm_up: steps until the peak; a twentieth of all unless given. The rate then falls by a cosine.
+        dataset: ``worlds``, or a data set: ``cvusa``, ``cvact``, ``vigor``, ``folder``.
+        root: the data set's folder.
+        split: of the data set; the one for training unless given.
+        skip_missing: leave pairs out whose picture is missing.
+        mining: which pairs of a data set share a batch: at ``random``, near in ``place``, or of ``similarity``.
+        group: near pairs in a row, in a batch.
+        neighbours: how far down the list of a pair's neighbours a group reaches.
+        mine_every: epochs between two looks at what is similar.
+        town_seeds: towns to learn from.
+        town_side_m: side of each town.
+        places: folders of other places to learn from, as ``smdt world`` writes them.
+        style: of the towns, see ``smdt.world.town.STYLES``.
+        variety: how much the days and cameras of the two views differ, 0 to 1.
+        tile_side_m: side of the aerial tiles.
+        tile_factors: a batch's tiles are larger by one of these, for imagery of several scales.
+        max_offset_m: cameras stand off the tile's centre by up to this, east and north each.
+        turn_deg: panoramas look away from north by up to half of this; 360: any way.
+        turn_both: turn the world under both views.
+        mirror: mirror the world of every second pair, east for west.
+        narrow_share: share of batches whose queries see only a part of the circle.
+        narrowest_deg: the smallest part.
+        curriculum_steps: steps over which turns and narrow views come in, from none; 0: at once.
+        photometric: how much light, colour, sharpness and noise are changed, 0 to 1.
+        occlusion: share of the panoramas with a box in the way.
+        keep_share: share of the panoramas that show one class alone, all else white; needs labels.
+        remove_share: share of the panoramas with one class painted black; needs labels.
+        workers: processes that draw or load beside the training; 0 does it in between.
+    """
+
+    name: str = "town"
+    family: str = "siamese"
+    model: Mapping[str, Any] = field(default_factory=dict)
+    mapping: str = "polar"
+    strip_channels: int = 64
+    height_px: int = 128
+    width_px: int = 512
+    start: str | None = None
+    freeze: tuple[str, ...] | None = None
+    batch: int = 32
+    parts: int = 1
+    loss: str = "contrast"
+    margin_scale: float = 10.0
+    smoothing: float = 0.0
+    learning_rate: float = 2e-3
+    trunk_share: float = 0.2
+    weight_decay: float = 0.02
+    warm_up: int | None = None
+    dataset: str = "worlds"
+    root: Path | None = None
+    split: str | None = None
+    skip_missing: bool = False
+    mining: str = "random"
+    group: int = 4
+    neighbours: int = 64
+    mine_every: int = 1
+    town_seeds: tuple[int, ...] = tuple(range(100, 124))
+    town_side_m: float = 600.0
+    places: tuple[Path, ...] = ()
+    style: str = "mixed"
+    variety: float = 1.0
+    tile_side_m: float = 100.0
+    tile_factors: tuple[float, ...] = (1.0,)
+    max_offset_m: float = 8.0
+    turn_deg: float = 360.0
+    turn_both: bool = False
+    mirror: bool = False
+    narrow_share: float = 0.25
+    narrowest_deg: float = 90.0
+    curriculum_steps: int = 0
+    photometric: float = 1.0
+    occlusion: float = 0.0
+    keep_share: float = 0.0
+    remove_share: float = 0.0
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot train."""
+        super().__post_init__()
+        if self.batch < 2:
+            raise ConfigError(
+                f"a batch of {self.batch} has nothing to contrast", where="--batch", remedy="give 2 or more"
+            )
+        shares = self.parts * self.devices * self.nodes
+        if self.parts < 1 or self.batch % shares:
+            raise ConfigError(
+                f"a batch of {self.batch} cannot be shared evenly among {self.devices * self.nodes} processes in "
+                f"{self.parts} parts each",
+                where="--batch",
+                remedy=f"choose a multiple of {max(shares, 1)}",
+            )
+        for name, known in (("loss", LOSSES), ("mining", MINING), ("dataset", SOURCES)):
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"'{getattr(self, name)}' is unknown",
+                    where=name,
+                    remedy=f"choose from {', '.join(known)}",
+                )
+        self._check_source()
+        self._check_ranges()
+
+    def _check_source(self) -> None:
+        from smdt.world.dataset import check_training_seeds
+
+        if self.dataset == "worlds":
+            check_training_seeds(self.town_seeds)
+        if self.dataset != "worlds" and self.root is None:
+            raise ConfigError(
+                f"{self.dataset} needs the data set's folder", where="--root", remedy="give its folder"
+            )
+        if self.dataset == "worlds" and self.mining != "random":
+            raise ConfigError(
+                "batches of simulated places are neighbours already",
+                where="mining",
+                remedy="leave it out, or give a data set",
+            )
+
+    def _check_ranges(self) -> None:
+        shares = (
+            "trunk_share",
+            "smoothing",
+            "narrow_share",
+            "variety",
+            "photometric",
+            "occlusion",
+            "keep_share",
+        )
+        for name in shares:
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(
+                    f"{getattr(self, name):g} is no share", where=name, remedy="give a number from 0 to 1"
+                )
+        if not 0.0 <= self.turn_deg <= 360.0 or not 0.0 < self.narrowest_deg <= 360.0:
+            raise ConfigError(
+                "a circle has 360°", where="turn_deg/narrowest_deg", remedy="give angles within 0 and 360"
+            )
+        if self.learning_rate <= 0 or self.weight_decay < 0 or self.margin_scale <= 0:
+            raise ConfigError(
+                f"a rate of {self.learning_rate:g} with decay {self.weight_decay:g} does not train",
+                where="--learning-rate",
+                remedy="give a rate above 0, and a decay of 0 or more",
+            )
+        if (
+            min(self.group, self.neighbours, self.mine_every) < 1
+            or self.curriculum_steps < 0
+            or self.workers < 0
+        ):
+            raise ConfigError(
+                "a count is too small",
+                where="group/neighbours/mine_every/curriculum_steps/workers",
+                remedy="give 1 or more to the first three, 0 or more to the others",
+            )
+        if self.warm_up is not None and self.warm_up < 0:
+            raise ConfigError(
+                f"a warm-up of {self.warm_up} steps cannot be", where="warm_up", remedy="give 0 or more"
+            )
