@@ -33,7 +33,8 @@ from smdt.world.render import RenderConfig, Renderer, street_positions
 from smdt.world.town import STYLES, TownConfig, build_town
 
 _FROZEN = ("conv_stem", "bn1", "blocks.0", "blocks.1")
-_WEIGHTS = {"pole": 3.0, "person": 3.0, "vehicle": 1.5, "fence": 1.5, "bare": 1.5, "building": 1.2}
+_WEIGHTS = {"vehicle": 1.5, "fence": 1.5, "bare": 1.5, "building": 1.2}
+_THIN = ("pole", "person")
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class SegmenterTraining(LoopSettings):
         camera_height_m: lowest and highest camera.
         max_tilt_deg: the camera rolls and pitches by up to about this.
         plain_share: share of each batch that is not augmented.
+        thin_weight: how much a pixel of a pole, wire or person weighs in the loss; one of sky weighs 1.
         start: a segmenter's folder whose weights to start from; ImageNet's encoder unless given.
         workers: processes that render beside the training; 0 renders in between.
     """
@@ -75,6 +77,7 @@ class SegmenterTraining(LoopSettings):
     camera_height_m: tuple[float, float] = (1.6, 3.2)
     max_tilt_deg: float = 3.0
     plain_share: float = 0.15
+    thin_weight: float = 3.0
     start: Path | None = None
     workers: int = 1
 
@@ -256,7 +259,8 @@ class SegmenterTrainable(Trainable):
             )
         }
         self.samples_per_step = settings.batch
-        self.class_weight = torch.tensor([_WEIGHTS.get(name, 1.0) for name in NATIVE_CLASSES])
+        weights = _WEIGHTS | dict.fromkeys(_THIN, settings.thin_weight)
+        self.class_weight = torch.tensor([weights.get(name, 1.0) for name in NATIVE_CLASSES])
 
     def batches(self, loop: Loop, first_step: int) -> Iterator[LabelledPanoramas]:
         """Augmented panoramas with labels."""
