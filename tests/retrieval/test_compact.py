@@ -35,16 +35,14 @@ def test_both_views_go_through_one_network() -> None:
 
 def test_turning_a_picture_by_sixteen_columns_turns_the_strip_by_one() -> None:
     torch.manual_seed(0)
-    model = Compact(CompactConfig(name="small", height_px=32, width_px=1024, strip_channels=6)).eval()
+    model = Compact(CompactConfig(name="small", height_px=32, width_px=512, strip_channels=6)).eval()
     torch.nn.init.normal_(model.mix.weight, generator=torch.Generator().manual_seed(2))
-    images = torch.rand(1, 3, 32, 1024, generator=torch.Generator().manual_seed(1))
+    images = torch.rand(1, 3, 32, 512, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         strip = model(images, "ground")
         turned = model(torch.roll(images, 16, dims=-1), "ground")
-    # The trunk looks further than the 32 pixels that are wrapped round, so only columns far from the edges are equal.
-    middle = slice(24, 40)
-    assert torch.allclose(turned[..., middle], torch.roll(strip, 1, dims=-1)[..., middle], atol=1e-4)
-    assert not torch.allclose(turned[..., middle], strip[..., middle], atol=1e-2)
+    assert torch.allclose(turned, torch.roll(strip, 1, dims=-1), atol=1e-4)
+    assert not torch.allclose(turned, strip, atol=1e-2)
 
 
 def test_a_new_model_has_no_neighbours_in_its_columns() -> None:

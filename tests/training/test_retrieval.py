@@ -18,13 +18,8 @@ from smdt.retrieval.models import fingerprint, load_model
 from smdt.retrieval.siamese import Siamese, imagenet_lite0_state
 from smdt.training.loop import run
 from smdt.training.pairs import ViewPairs, WorldPairs
-from smdt.training.retrieval import (
-    RetrievalTrainer,
-    RetrievalTraining,
-    parameter_groups,
-    train_retrieval,
-    warm_cosine,
-)
+from smdt.training.rates import parameter_groups, warm_cosine
+from smdt.training.retrieval import RetrievalTrainer, RetrievalTraining, train_retrieval
 from smdt.training.retrieval_views import ViewMaker
 from smdt.world.dataset import PairConfig
 from smdt.world.store import write_place

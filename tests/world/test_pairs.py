@@ -265,10 +265,15 @@ def test_the_command_takes_stored_places_and_refuses_held_out_ones(
     write_place(place, tmp_path / "mine")
     write_place(replace(place, name="simulated grid place, seed 2026"), tmp_path / "renamed")
     common = ("world", "pairs", "--layout", "cvusa", "--count", 2, "--aerial-px", 40, "--tile-side-m", 60)
-    result = smdt(*common, "--place", tmp_path / "mine", "--out", tmp_path / "set")
+    small = ("--height-px", 32, "--no-labels")
+    result = smdt(*common, *small, "--place", tmp_path / "mine", "--out", tmp_path / "set")
     assert result.exit_code == 0, result.output
     assert "test crossroads (2)" in " ".join(result.output.split())
-    assert pixels(tmp_path / "set" / "streetview" / "panos" / "0000002.jpg").shape == (224, 1232, 3)
+    assert pixels(tmp_path / "set" / "streetview" / "panos" / "0000002.jpg").shape == (32, 176, 3)
+    assert not (tmp_path / "set" / "smdt" / "depth").exists()
+    assert open_split("cvusa", tmp_path / "set", "train").queries[0].labels_path is None
+    with pytest.raises(SmdtError, match="no list of factors"):
+        smdt(*common, "--place", tmp_path / "mine", "--out", tmp_path / "no", "--tile-factors", "a")
     with pytest.raises(SmdtError, match="held out"):
         smdt(*common, "--place", tmp_path / "renamed", "--out", tmp_path / "no")
     with pytest.raises(SmdtError, match="held out"):
@@ -276,3 +281,21 @@ def test_the_command_takes_stored_places_and_refuses_held_out_ones(
     with pytest.raises(SmdtError, match="no place is given"):
         smdt(*common, "--out", tmp_path / "no")
     assert not (tmp_path / "no").exists()
+
+
+def test_sides_of_tiles_vary_as_the_table_says(crossroads: Sources, tmp_path: Path) -> None:
+    config = replace(SMALL, labels=False, val_share=0.0, tile_factors=(0.5, 1.0))
+    write_pairs(tmp_path / "a", [crossroads()], config)
+    split = open_split("cvusa", tmp_path / "a", "train")
+    assert {one.half_side_m for one in split.references} == {15.0, 30.0}
+    with (tmp_path / "a" / "metadata.csv").open() as lines:
+        sides = [round(40 * float(row["ground_sampling_distance_m"]), 6) for row in csv.DictReader(lines)]
+    assert sides == [2 * one.half_side_m for one in split.references]
+    write_pairs(tmp_path / "b", [crossroads()], replace(config, tile_factors=(1.0,)))
+    for one in split.references:  # one draw of place, day and camera, whatever the tiles
+        same = pixels(one.path) == pixels(tmp_path / "b" / one.path.relative_to(tmp_path / "a"))
+        assert bool(same.all()) == (one.half_side_m == 30.0)
+    with pytest.raises(DatasetError, match="begun with tile_factors"):
+        write_pairs(tmp_path / "a", [crossroads()], replace(config, tile_factors=(1.0,)))
+    with pytest.raises(SmdtError, match="--tile-factors"):
+        replace(SMALL, tile_factors=(0.1,))

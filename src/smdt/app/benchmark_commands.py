@@ -35,10 +35,15 @@ def write_pair_set(
     town_side_m: float,
     style: str,
     workers: int,
+    height_px: int,
+    tile_factors: str | None,
     **options: Any,
 ) -> None:
     """Write pairs of simulated views as a data set, and say what they are."""
-    config = PairSetConfig(**options)
+    factors = _parse_factors(tile_factors) if tile_factors is not None else (1.0,)
+    config = PairSetConfig(
+        **options, height_px=height_px, width_px=round(5.5 * height_px), tile_factors=factors
+    )
     seeds = parse_seeds(town_seeds) if town_seeds is not None else ()
     if not seeds and not places:
         raise ConfigError(
@@ -58,6 +63,16 @@ def write_pair_set(
     if any(part.attribution for part in plan.places):
         facts["map data"] = f"see {ATTRIBUTION_FILE}"
     print_facts(str(out), facts)
+
+
+def _parse_factors(text: str) -> tuple[float, ...]:
+    """Numbers from ``0.8,1.0,1.1``."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(
+            f"'{text}' is no list of factors", where="--tile-factors", remedy="write it like 0.8,1.0,1.1"
+        ) from None
 
 
 def _check_place(place: Place) -> None:

@@ -295,6 +295,15 @@ def world_rasters(out: Path, bounds: str | None, **options: Any) -> None:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--aerial-px", type=int, default=750, show_default=True, help="Side of the aerial images.")
 @click.option("--tile-side-m", type=float, default=170.0, show_default=True, help="The same on the ground.")
+@click.option("--tile-factors", help="Sides vary, drawn for each pair: times one of these, like 0.8,1.0,1.1.")
+@click.option(
+    "--height-px",
+    type=int,
+    default=224,
+    show_default=True,
+    help="Rows of the panoramas; 5.5 times as many columns.",
+)
+@click.option("--labels/--no-labels", default=True, show_default=True, help="Class maps and depths, too.")
 @click.option("--apart-m", type=float, default=5.0, show_default=True, help="Least distance of two cameras.")
 @click.option(
     "--max-offset-m", type=float, default=4.0, show_default=True, help="Cameras off the images' centre."
@@ -455,6 +464,23 @@ def import_weights(file: Path, **options: Any) -> None:
     from smdt.app.model_commands import import_weights_to
 
     import_weights_to(file, **options)
+
+
+@cli.group()
+def export() -> None:
+    """Convert models for other frameworks."""
+
+
+@export.command("mindspore")
+@click.argument("model")
+@click.option("--out", type=_FILE, required=True, help="Folder to write.")
+@click.option("--ckpt", is_flag=True, help="Write MindSpore's own model.ckpt beside the safetensors.")
+@click.option("--mindir", is_flag=True, help="Write a MindIR for each view, for one image at a time.")
+def export_mindspore(model: str, out: Path, ckpt: bool, mindir: bool) -> None:
+    """Convert MODEL (town, imagenet, segmenter, dual-cgan, or a folder) to a MindSpore network."""
+    from smdt.app.export_commands import export_to_mindspore
+
+    export_to_mindspore(model, out, ckpt=ckpt, mindir=mindir)
 
 
 @cli.command()

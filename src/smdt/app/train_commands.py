@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from smdt.app.commands import parse_seeds
-from smdt.app.tables import console, progress_bar
+from smdt.app.tables import Advance, console, progress_bar
 
 _SPEED = "/s"
 
@@ -59,6 +59,40 @@ def training_report(what: str, steps: int) -> Iterator[Callable[[int, dict[str, 
             progress.stop()
 
 
+@contextmanager
+def passing_bar(what: str) -> Iterator[Advance]:
+    """A bar that comes with the first call and goes with the last one; without a terminal a line at every tenth.
+
+    Args:
+        what: is done before the training itself.
+    """
+    errors = Console(stderr=True, highlight=False)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    progress = Progress(*columns, console=errors, transient=True)
+    task = progress.add_task(what, total=None)
+    tenths = [0]
+
+    def advance(done: int, total: int) -> None:
+        if errors.is_terminal:
+            progress.start()
+            progress.update(task, completed=done, total=total)
+            if done == total:
+                progress.stop()
+        elif done * 10 // total > tenths[0]:
+            tenths[0] = done * 10 // total
+            errors.print(f"{what}: {done}/{total}")
+
+    try:
+        yield advance
+    finally:
+        progress.stop()
+
+
 def _shown(value: float) -> str:
     return f"{value:.3f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2e}"
 
@@ -75,8 +109,11 @@ def train_retrieval_model(config: Path | None, options: dict[str, Any]) -> None:
     from smdt.training.processes import process_rank
     from smdt.training.retrieval import train_retrieval
 
-    with training_report(f"training {settings.name}", settings.steps) as report:
-        train_retrieval(settings, report)
+    with (
+        passing_bar("computing early features") as advance,
+        training_report(f"training {settings.name}", settings.steps) as report,
+    ):
+        train_retrieval(settings, report, progress=advance)
     if process_rank() == 0:
         console().print(f"model: {settings.out}")
 

@@ -26,6 +26,7 @@ FRAME = PanoramaFrame(224, 1232)
 """A published panorama: 1232×224 pixels, ±32.73°."""
 PLAN_FILE, METADATA_FILE = "plan.json", "metadata.csv"
 _POSITIONS = ("latitude_deg", "longitude_deg", "aerial_latitude_deg", "aerial_longitude_deg")
+_RESOLUTION = "ground_sampling_distance_m"
 
 
 def open_cvusa(root: Path, split: str, *, skip_missing: bool = False) -> PairSplit:
@@ -80,11 +81,15 @@ def _simulated(
     """Queries and references of a simulated set with what its plan and table say of them."""
     where = root / PLAN_FILE
     try:
-        half_side_m = float(json.loads(where.read_text(encoding="utf-8"))["settings"]["tile_side_m"]) / 2.0
+        plan = json.loads(where.read_text(encoding="utf-8"))["settings"]
+        half_side_m = [float(plan["tile_side_m"]) / 2.0] * len(queries)
         where = root / METADATA_FILE
         with where.open(encoding="utf-8", newline="") as lines:
-            rows = {row["id"]: {name: row[name] for name in _POSITIONS} for row in csv.DictReader(lines)}
+            rows = {row["id"]: row for row in csv.DictReader(lines)}
         found = [[float(rows[query.id][name]) for name in _POSITIONS] for query in queries]
+        if "tile_factors" in plan:
+            half_px = float(plan["aerial_px"]) / 2.0
+            half_side_m = [round(half_px * float(rows[query.id][_RESOLUTION]), 3) for query in queries]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(
             f"this file does not fit the set ({type(error).__name__}: {error})",
@@ -97,7 +102,7 @@ def _simulated(
             for query, place in zip(queries, found, strict=True)
         ],
         [
-            replace(one, latitude=place[2], longitude=place[3], half_side_m=half_side_m)
-            for one, place in zip(references, found, strict=True)
+            replace(one, latitude=place[2], longitude=place[3], half_side_m=half_m)
+            for one, place, half_m in zip(references, found, half_side_m, strict=True)
         ],
     )

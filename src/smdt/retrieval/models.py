@@ -27,7 +27,7 @@ from smdt.retrieval.encoder import Encoder, EncoderConfig
 from smdt.retrieval.model_card import model_card
 from smdt.retrieval.siamese import Siamese, SiameseConfig, imagenet_lite0_state
 
-BUILT_IN = ("imagenet", "town")
+BUILT_IN = ("imagenet", "town", "compact")
 CONFIG_FILE, WEIGHTS_FILE, RECORD_FILE = "config.json", "model.safetensors", "training.json"
 CARD_FILE = "README.md"
 FAMILIES: Mapping[str, tuple[str, str, str]] = {

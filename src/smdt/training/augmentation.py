@@ -103,6 +103,39 @@ def occlude(images: Tensor, share: float, generator: torch.Generator, largest: f
     return torch.where(inside, drawn[:, 5, None, None, None], images)
 
 
+def mix_styles(features: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Give each picture's features channel statistics on the way to another's of the batch, and scale them at random.
+
+    What a channel's mean and deviation over a picture say is mostly its light and its sensor.
+
+    Args:
+        features: (B, C, H, W) of an early stage.
+        strength: how far on the way at most, 0 to 1, and how much they are scaled.
+        generator: where the randomness comes from, on the CPU.
+
+    Source: MixStyle (ICLR 2021), with uniform instead of beta shares, and with log-normal scales and normal shifts of
+    a quarter deviation besides.
+    """
+    size, channels = features.shape[:2]
+    mean = features.mean((2, 3), keepdim=True)
+    deviation = features.std((2, 3), keepdim=True) + 1e-3
+    others = torch.randperm(size, generator=generator)
+    share = (torch.rand(size, 1, 1, 1, generator=generator) * strength).to(features.device)
+    scale, shift = (
+        0.25 * strength * torch.randn(2, size, channels, 1, 1, generator=generator).to(features.device)
+    )
+    new_mean = mean + (mean[others] - mean) * share + shift * deviation
+    new_deviation = (deviation + (deviation[others] - deviation) * share) * scale.exp()
+    styled: Tensor = (features - mean) / deviation * new_deviation + new_mean
+    return styled
+
+
+def drop_channels(features: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Features (B, C, H, W) with a share of each picture's channels set to 0, the others larger for it."""
+    kept = torch.rand(*features.shape[:2], 1, 1, generator=generator) >= share
+    return features * (kept.to(features) / (1.0 - share))
+
+
 def seen_mask(columns: int, kept: int, size: int, device: torch.device | str = "cpu") -> Tensor:
     """Masks (B, W), True for the ``kept`` columns in the middle, where a photo's are in its panorama."""
     mask = torch.zeros(size, columns, dtype=torch.bool, device=device)

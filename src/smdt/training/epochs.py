@@ -72,16 +72,23 @@ class Epochs:
             first_step: from 1.
             descriptors: embeds panoramas and aerial images (uint8), for mining.
         """
+        for rows in self.tables(loop, first_step, descriptors):
+            yield from load_rows(self.pairs, rows, self.settings.workers)
+
+    def tables(self, loop: Loop, first_step: int, descriptors: Descriptors) -> Iterator[list[list[int]]]:
+        """This process's rows of each epoch's table, as indices of queries: those of a step and after it.
+
+        A table is to be used up before the next is asked for. See :meth:`batches`.
+        """
         done = first_step - 1
         share = self.settings.batch // loop.processes
         mine = slice(loop.rank * share, (loop.rank + 1) * share)
         while True:
             if done - self.begun_after >= len(self.table):
                 self._begin(loop, done, descriptors)
-            rows = self.table[done - self.begun_after :, mine].tolist()
-            for batch in load_rows(self.pairs, rows, self.settings.workers):
-                done += 1
-                yield batch
+            rows: list[list[int]] = self.table[done - self.begun_after :, mine].tolist()
+            done += len(rows)
+            yield rows
 
     def _begin(self, loop: Loop, done: int, descriptors: Descriptors) -> None:
         settings = self.settings

@@ -7,7 +7,6 @@ the published triplet loss, or by InfoNCE.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -44,13 +43,13 @@ from smdt.training.augmentation import GroundAugmentation
 from smdt.training.epochs import Epochs
 from smdt.training.loop import Loop, Report, Trainable, run
 from smdt.training.pairs import DatasetPairs, ViewPairs, WorldPairs, load_steps
+from smdt.training.rates import learning_trunk, parameter_groups, warm_cosine
+from smdt.training.retrieval_front import FrontCache, FrontRows, Progress
 from smdt.training.retrieval_settings import TRAIN_SPLITS, RetrievalTraining
 from smdt.training.retrieval_views import ViewMaker, Views
 from smdt.world.dataset import PairConfig
 from smdt.world.places import PlaceSource, StoredPlace, TownPlace
 
-_EARLY = ("trunk.conv_stem", "trunk.bn1", "trunk.blocks.0", "trunk.blocks.1")
-_FROZEN = {"siamese": _EARLY, "compact": _EARLY}
 _PICTURED = 6
 
 
@@ -87,46 +86,6 @@ def build_model(settings: RetrievalTraining, tile_side_m: float) -> Encoder:
     return model
 
 
-def parameter_groups(model: Encoder, settings: RetrievalTraining) -> list[dict[str, Any]]:
-    """The parameters that learn, with their rates; a model may have a ``parameter_groups(rate)`` of its own.
-
-    Else those of its ``trunks()`` learn at ``trunk_share`` of the rate.
-    """
-    prefixes = _FROZEN.get(settings.family, ()) if settings.freeze is None else settings.freeze
-    for name, parameter in model.named_parameters():
-        if name.startswith(tuple(prefixes)):
-            parameter.requires_grad_(False)
-    own = getattr(model, "parameter_groups", None)
-    groups: list[dict[str, Any]]
-    if own is not None:
-        groups = [dict(group) for group in own(settings.learning_rate)]
-    else:
-        trunk = [parameter for part in model.trunks() for parameter in part.parameters()]
-        in_trunk = {id(parameter) for parameter in trunk}
-        rest = [parameter for parameter in model.parameters() if id(parameter) not in in_trunk]
-        groups = [
-            {"params": trunk, "lr": settings.learning_rate * settings.trunk_share},
-            {"params": rest, "lr": settings.learning_rate},
-        ]
-    for group in groups:
-        group["params"] = [one for one in group["params"] if one.requires_grad]
-        if group["lr"] == 0:
-            for one in group["params"]:
-                one.requires_grad_(False)
-    return [group for group in groups if group["params"] and group["lr"] > 0]
-
-
-def warm_cosine(warm_up: int, steps: int) -> Any:
-    """Share of the peak rate by steps done: linear up over ``warm_up`` steps, then a cosine down to 0 at the end."""
-
-    def share(done: int) -> float:
-        if done < warm_up:
-            return (done + 1) / warm_up
-        return 0.5 * (1.0 + math.cos(math.pi * min(1.0, (done - warm_up) / max(1, steps - warm_up))))
-
-    return share
-
-
 class RetrievalTrainer(Trainable):
     """A retrieval model on the loop.
 
@@ -134,15 +93,19 @@ class RetrievalTrainer(Trainable):
         settings: what to train.
         ground_augmentation: a change to panoramas alone, told their classes
             (:class:`smdt.alignment.labels.SemanticClass`) where the source has them.
+        progress: told how the computing of early features goes, where the settings keep some.
 
     Raises:
         SmdtError: if the data set, model or settings do not fit together.
     """
 
     def __init__(
-        self, settings: RetrievalTraining, ground_augmentation: GroundAugmentation | None = None
+        self,
+        settings: RetrievalTraining,
+        ground_augmentation: GroundAugmentation | None = None,
+        progress: Progress | None = None,
     ) -> None:
-        self.settings = settings
+        self.settings, self.progress = settings, progress
         if ground_augmentation is None and settings.keep_share + settings.remove_share > 0:
             kept = KeepRemoveSettings(settings.keep_share, settings.remove_share)
             ground_augmentation = KeepRemove(kept, label_set="smdt")
@@ -153,6 +116,7 @@ class RetrievalTrainer(Trainable):
         self.views = ViewMaker(settings, self.model.config, self.model.columns, ground_augmentation)
         self.networks = {"model": self.model, "temperature": self.temperature}
         groups = parameter_groups(self.model, settings)
+        self._trunk = learning_trunk(self.model)
         if settings.loss != "triplet":
             groups.append({"params": list(self.temperature.parameters()), "lr": settings.learning_rate})
         optimiser = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
@@ -162,11 +126,14 @@ class RetrievalTrainer(Trainable):
         self.schedules = {"model": torch.optim.lr_scheduler.LambdaLR(optimiser, share)}
         self.samples_per_step = settings.batch
         self.epochs: Epochs | None = None
+        self.front: FrontCache | None = None
         if self.split is not None:
             pairs = DatasetPairs(
                 self.split, _view_settings(self.model), with_labels=ground_augmentation is not None
             )
             self.epochs = Epochs(settings, pairs, shown_places(self.split))
+            if settings.front_versions:
+                self.front = FrontCache(settings, self.model, pairs, self.views)
         self._last: Views | None = None
         self.train_mode()
 
@@ -178,8 +145,10 @@ class RetrievalTrainer(Trainable):
                 module.eval()
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def batches(self, loop: Loop, first_step: int) -> Iterator[ViewPairs]:
+    def batches(self, loop: Loop, first_step: int) -> Iterator[ViewPairs | FrontRows]:
         """This process's pairs, from those of a step on."""
+        if self.epochs is not None and self.front is not None:
+            return self.front.batches(loop, first_step, self.epochs, self._descriptors, self.progress)
         if self.epochs is not None:
             return self.epochs.batches(loop, first_step, self._descriptors)
         settings = self.settings
@@ -202,7 +171,7 @@ class RetrievalTrainer(Trainable):
         )
         return load_steps(world, first_step, settings.workers)
 
-    def batch_ids(self, batch: ViewPairs) -> Sequence[str]:
+    def batch_ids(self, batch: ViewPairs | FrontRows) -> Sequence[str]:
         """The pairs' names."""
         return batch.ids
 
@@ -215,23 +184,26 @@ class RetrievalTrainer(Trainable):
         if self.epochs is not None:
             self.epochs.load_state(state)
 
-    def step(self, loop: Loop, batch: ViewPairs) -> dict[str, Tensor | float]:
+    def step(self, loop: Loop, batch: ViewPairs | FrontRows) -> dict[str, Tensor | float]:
         """Embed, contrast, learn."""
         settings = self.settings
-        labels = None
-        if len(batch.labels) and self.views.ground_augmentation is not None:
-            labels = merge_labels(batch.labels, settings.dataset)
-        views = self.views.make(batch, labels, loop.step_number, loop.rank, loop.device)
-        self._last = views
+        for parameter in self._trunk:
+            parameter.requires_grad_(loop.step_number > settings.head_steps)
+        views = self._views(loop, batch)
         size = len(views.ground) // settings.parts
         figures: dict[str, Tensor | float] = {}
 
         def embed(part: int) -> tuple[Tensor, ...]:
             rows = slice(part * size, (part + 1) * size)
             with loop.autocast():
-                queries = self.model(views.ground[rows], "ground")
-                references = self.model(views.aerial[rows], "aerial")
-            return queries.float(), references.float()
+                if self.front is not None:
+                    both = [self.front.back(one[rows]) for one in (views.ground, views.aerial)]
+                else:
+                    both = [
+                        self.model(views.ground[rows], "ground"),
+                        self.model(views.aerial[rows], "aerial"),
+                    ]
+            return both[0].float(), both[1].float()
 
         def loss_of(embeddings: tuple[Tensor, ...]) -> Tensor:
             loss, recall = self._loss(loop, views, *embeddings)
@@ -241,6 +213,17 @@ class RetrievalTrainer(Trainable):
         backward_in_parts(settings.parts, embed, loss_of, loop.backward, loop.device)
         loop.apply("model")
         return figures
+
+    def _views(self, loop: Loop, batch: ViewPairs | FrontRows) -> Views:
+        """What the networks see of a batch: pictures, or features that are kept."""
+        if isinstance(batch, FrontRows):
+            assert self.front is not None  # it made the batch
+            return self.front.make(batch, loop.step_number, loop.rank, loop.device)
+        labels = None
+        if len(batch.labels) and self.views.ground_augmentation is not None:
+            labels = merge_labels(batch.labels, self.settings.dataset)
+        self._last = self.views.make(batch, labels, loop.step_number, loop.rank, loop.device)
+        return self._last
 
     def _loss(self, loop: Loop, views: Views, queries: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
         """The loss over all processes' pairs, and the share of queries whose best reference is their own."""
@@ -351,6 +334,7 @@ def train_retrieval(
     settings: RetrievalTraining,
     report: Report | None = None,
     ground_augmentation: GroundAugmentation | None = None,
+    progress: Progress | None = None,
 ) -> Encoder:
     """Train, and write the model with its record to ``settings.out``.
 
@@ -358,6 +342,7 @@ def train_retrieval(
         settings: what to train.
         report: called after every step; with figures (loss, R@1 in the batch, pairs/s) every ``log_every``.
         ground_augmentation: a change to panoramas alone; see :class:`RetrievalTrainer`.
+        progress: called with pairs done and in all while early features are computed.
 
     Returns:
         The trained model.
@@ -365,6 +350,6 @@ def train_retrieval(
     Raises:
         TrainingError: if it cannot start or go on, or the loss is no longer a number.
     """
-    trainer = RetrievalTrainer(settings, ground_augmentation)
+    trainer = RetrievalTrainer(settings, ground_augmentation, progress)
     run(trainer, settings, report)
     return trainer.model.eval()

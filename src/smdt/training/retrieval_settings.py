@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from smdt.errors import ConfigError
 from smdt.training.settings import LoopSettings
@@ -30,8 +30,8 @@ class RetrievalTraining(LoopSettings):
         width_px: columns of both views.
         start: a model (name or folder) whose weights to start from, of the same shape. Unless given, siamese
             and compact models of EfficientNet-Lite0 start from ImageNet's, others from random ones.
-        freeze: beginnings of the names of parameters that stay as they are; unless given, edges and textures of the
-            siamese and compact models.
+        freeze: names of parameters that stay as they are: beginnings of them, or patterns such as ``*.conv_dw.*``;
+            unless given, edges and textures of the siamese and compact models.
         batch: pairs a step, over all processes.
         parts: parts a process embeds its pairs in, one after the other, when they do not fit at once; the contrast is
             over the whole batch all the same.
@@ -43,6 +43,12 @@ class RetrievalTraining(LoopSettings):
         trunk_share: the rate of parts that start from weights of another task, as a share of that; 0 freezes them.
         weight_decay: of AdamW.
         warm_up: steps until the peak; a twentieth of all unless given. The rate then falls by a cosine.
+        head_steps: first steps in which those parts stay as they are, and the rest learns alone.
+        front_versions: changed versions of each picture whose early features are computed once and kept; the early
+            stages are frozen, and a step is several times as fast. For compact models and data sets. 0: none are kept.
+        front_cache_gib: how much memory these may take, GiB.
+        feature_style: how much each picture's channel statistics are moved towards another's, 0 to 1; of such features.
+        feature_drop: share of the channels of such features that are dropped.
         dataset: ``worlds``, or a data set: ``cvusa``, ``cvact``, ``vigor``, ``folder``.
         root: the data set's folder.
         split: of the data set; the one for training unless given.
@@ -72,6 +78,8 @@ class RetrievalTraining(LoopSettings):
         workers: processes that draw or load beside the training; 0 does it in between.
     """
 
+    may_differ: ClassVar[frozenset[str]] = LoopSettings.may_differ | {"front_cache_gib"}
+
     name: str = "town"
     family: str = "siamese"
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -90,6 +98,11 @@ class RetrievalTraining(LoopSettings):
     trunk_share: float = 0.2
     weight_decay: float = 0.02
     warm_up: int | None = None
+    head_steps: int = 0
+    front_versions: int = 0
+    front_cache_gib: float = 8.0
+    feature_style: float = 0.0
+    feature_drop: float = 0.0
     dataset: str = "worlds"
     root: Path | None = None
     split: str | None = None
@@ -142,6 +155,7 @@ class RetrievalTraining(LoopSettings):
                 )
         self._check_source()
         self._check_ranges()
+        self._check_front()
 
     def _check_source(self) -> None:
         from smdt.world.dataset import check_training_seeds
@@ -159,6 +173,25 @@ class RetrievalTraining(LoopSettings):
                 remedy="leave it out, or give a data set",
             )
 
+    def _check_front(self) -> None:
+        """Refuse what cannot be done with features that are computed once."""
+        wrong, remedy = "", ""
+        if self.front_versions < 0 or self.front_cache_gib <= 0 or self.head_steps < 0:
+            wrong, remedy = "a count is too small", "give 0 or more versions and head_steps, and some memory"
+        elif not self.front_versions and self.feature_style + self.feature_drop > 0:
+            wrong, remedy = (
+                "feature_style and feature_drop change features that are kept",
+                "keep some versions",
+            )
+        elif self.front_versions and self.dataset == "worlds":
+            wrong, remedy = "pairs drawn anew for each step have no features to keep", "give a data set"
+        elif self.front_versions == 1 and self.mirror:
+            wrong, remedy = "one version is either mirrored or not", "keep 2 or more, or set mirror: false"
+        elif self.front_versions and self.picture_every:
+            wrong, remedy = "kept features show no pictures", "set picture_every: 0"
+        if wrong:
+            raise ConfigError(wrong, where="front_versions", remedy=remedy)
+
     def _check_ranges(self) -> None:
         shares = (
             "trunk_share",
@@ -168,12 +201,15 @@ class RetrievalTraining(LoopSettings):
             "photometric",
             "occlusion",
             "keep_share",
+            "feature_style",
         )
         for name in shares:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(
                     f"{getattr(self, name):g} is no share", where=name, remedy="give a number from 0 to 1"
                 )
+        if not 0.0 <= self.feature_drop < 1.0:
+            raise ConfigError("some channels must stay", where="feature_drop", remedy="give 0 to below 1")
         if not 0.0 <= self.turn_deg <= 360.0 or not 0.0 < self.narrowest_deg <= 360.0:
             raise ConfigError(
                 "a circle has 360°", where="turn_deg/narrowest_deg", remedy="give angles within 0 and 360"

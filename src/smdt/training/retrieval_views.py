@@ -30,8 +30,9 @@ class Views:
     """A batch as the networks see it.
 
     Attributes:
-        ground: (B, 3, H, W) in [0, 1], their heading in the centre column; black where the photo does not see.
-        aerial: (B, 3, H, W) mapped, or (B, 3, S, S) square.
+        ground: (B, 3, H, W) in [0, 1], their heading in the centre column; black where the photo does not see. Or a
+            front's features of these, see :class:`smdt.training.retrieval_front.FrontCache`.
+        aerial: (B, 3, H, W) mapped, or (B, 3, S, S) square; or features.
         heading_deg: (B,) in [0, 360).
         mask: (B, W') of the strip's columns, True where a query sees; None if it sees all, or has one column.
     """
@@ -40,6 +41,21 @@ class Views:
     aerial: Tensor
     heading_deg: Tensor
     mask: Tensor | None
+
+
+@dataclass(frozen=True)
+class Turns:
+    """How worlds and cameras are turned, (B,) each.
+
+    Attributes:
+        mirrored: True where the world is mirrored, east for west.
+        world_px: columns by which the world is turned, under both views.
+        camera_px: columns by which the camera is turned further: its heading.
+    """
+
+    mirrored: Tensor
+    world_px: Tensor
+    camera_px: Tensor
 
 
 class ViewMaker:
@@ -74,28 +90,46 @@ class ViewMaker:
             rank: the process's number.
             device: where to make them.
         """
-        settings, config = self.settings, self.config
-        words = np.random.SeedSequence([settings.seed, rank, step, 1]).generate_state(2)
+        words = np.random.SeedSequence([self.settings.seed, rank, step, 1]).generate_state(2)
         generator = torch.Generator(device).manual_seed(int(words[0]))
+        turns = self.turns(len(pairs.ground), step, generator)
+        ground, aerial = self.changed(pairs, labels, turns, generator, int(words[1]))
+        heading = torch.remainder(turns.camera_px * 360.0 / self.config.width_px, 360.0)
+        return self._narrowed(ground, aerial, heading, step)
+
+    def changed(
+        self, pairs: ViewPairs, labels: Tensor | None, turns: Turns, generator: torch.Generator, seed: int
+    ) -> tuple[Tensor, Tensor]:
+        """Both views, turned and of another light, on the generator's device.
+
+        Args:
+            pairs: as drawn.
+            labels: (B, H, W) of what the panoramas show, for ``ground_augmentation``.
+            turns: of these pairs.
+            generator: for all that is random but the ground augmentation.
+            seed: of the ground augmentation.
+
+        Returns:
+            Panoramas (B, 3, H, W) and aerial images, as in :class:`Views`; none is narrowed.
+        """
+        settings, config, device = self.settings, self.config, generator.device
         ground, aerial = pairs.ground.to(device), self._aerial(pairs.aerial.to(device))
-        size, width = len(ground), config.width_px
-        mirrored, world_turn, turned = self._draws(size, step, generator)
-        columns = ground_columns(width, world_turn + turned, mirrored)
+        width, mirrored = config.width_px, turns.mirrored
+        columns = ground_columns(width, turns.world_px + turns.camera_px, mirrored)
         ground = take_columns(ground, columns).float() / 255.0
         if config.mapping == "none":
-            aerial = change_square(aerial, world_turn * 4 // width, mirrored)
+            aerial = change_square(aerial, turns.world_px * 4 // width, mirrored)
         else:
-            aerial = take_columns(aerial, ground_columns(width, world_turn, mirrored))
+            aerial = take_columns(aerial, ground_columns(width, turns.world_px, mirrored))
         if self.ground_augmentation is not None and labels is not None:
             seen = take_columns(labels.to(device), columns)
-            ground = self.ground_augmentation(ground, seen, torch.Generator().manual_seed(int(words[1])))
+            ground = self.ground_augmentation(ground, seen, torch.Generator().manual_seed(seed))
         if settings.photometric > 0:
             aerial = photometric(aerial, generator, settings.photometric)
             ground = photometric(ground, generator, settings.photometric)
         if settings.occlusion > 0:
             ground = occlude(ground, settings.occlusion, generator)
-        heading = torch.remainder(turned * 360.0 / width, 360.0)
-        return self._narrowed(ground, aerial, heading, step)
+        return ground, aerial
 
     def _aerial(self, aerial: Tensor) -> Tensor:
         """Aerial images in [0, 1], mapped if the model wants them so and they are still square."""
@@ -113,8 +147,8 @@ class ViewMaker:
             return images
         return F.interpolate(images, (rows, columns), mode="bilinear", antialias=True).clamp(0.0, 1.0)
 
-    def _draws(self, size: int, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Which worlds are mirrored, and by how many columns worlds and cameras are turned, (B,) each."""
+    def turns(self, size: int, step: int, generator: torch.Generator) -> Turns:
+        """How a step's worlds and cameras are turned, drawn as the settings say."""
         settings, width = self.settings, self.config.width_px
         drawn = torch.rand(size, 3, generator=generator, device=generator.device)
         mirrored = (drawn[:, 0] < 0.5) & settings.mirror
@@ -123,19 +157,24 @@ class ViewMaker:
         if not settings.turn_both:
             world = torch.zeros_like(world)
         reach = settings.turn_deg * self._ramp(step) / 360.0 * width
-        turned = ((drawn[:, 2] - 0.5) * reach).round().long()
-        return mirrored, world, turned
+        return Turns(mirrored, world, ((drawn[:, 2] - 0.5) * reach).round().long())
 
-    def _narrowed(self, ground: Tensor, aerial: Tensor, heading: Tensor, step: int) -> Views:
-        """The views, with the ground's field of view cut for some steps, alike in all processes."""
+    def seen(self, columns: int, size: int, step: int, device: torch.device) -> Tensor | None:
+        """Masks (B, columns) of what a step's queries see, alike in all processes; None if they see all."""
         settings = self.settings
         narrow, part = np.random.default_rng([settings.seed, step, 2]).random(2)
         if narrow >= settings.narrow_share:
-            return Views(ground, aerial, heading, None)
+            return None
         widest = 360.0 - (360.0 - settings.narrowest_deg) * self._ramp(step)
-        columns = self.columns if self.columns > 1 else ground.shape[-1]
         kept = kept_columns(columns, widest + (360.0 - widest) * float(part))
-        mask = seen_mask(columns, kept, len(ground), ground.device)
+        return seen_mask(columns, kept, size, device)
+
+    def _narrowed(self, ground: Tensor, aerial: Tensor, heading: Tensor, step: int) -> Views:
+        """The views, with the ground's field of view cut for some steps."""
+        columns = self.columns if self.columns > 1 else ground.shape[-1]
+        mask = self.seen(columns, len(ground), step, ground.device)
+        if mask is None:
+            return Views(ground, aerial, heading, None)
         pixels = mask.repeat_interleave(ground.shape[-1] // columns, dim=1)
         return Views(ground * pixels[:, None, None], aerial, heading, mask if self.columns > 1 else None)
 

@@ -34,6 +34,7 @@ class PairSetConfig:
         seed: of positions, days and cameras.
         aerial_px: side of the aerial images.
         tile_side_m: the same on the ground; the CVUSA reader takes it to be 170 m.
+        tile_factors: a pair's aerial image is larger on the ground by one of these, drawn for each.
         height_px: rows of the panoramas.
         width_px: columns of the panoramas; 5.5 times the rows, as CVUSA's.
         max_offset_m: the camera is off the aerial image's centre by up to this, east and north each.
@@ -55,6 +56,7 @@ class PairSetConfig:
     val_share: float = 0.2
     dense: bool = False
     labels: bool = True
+    tile_factors: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
         """Refuse sets that cannot be."""
@@ -66,6 +68,20 @@ class PairSetConfig:
                 where="--aerial-px",
                 remedy="CVUSA's have 750 pixels and 170 m",
             )
+        if not self.tile_factors or not all(
+            10 <= self.tile_side_m * one <= 1000 for one in self.tile_factors
+        ):
+            raise ConfigError(
+                f"factors {', '.join(f'{one:g}' for one in self.tile_factors)} make no tiles of 10 to 1000 m",
+                where="--tile-factors",
+                remedy="give factors near 1, such as 0.8,1.0,1.1",
+            )
+        if min(self.height_px, self.width_px) < 16:
+            raise ConfigError(
+                f"panoramas of {self.width_px} × {self.height_px} pixels are of no use",
+                where="--height-px",
+                remedy="CVUSA's have 224 rows",
+            )
         if not 1.0 <= self.apart_m <= 1000 or not 0 <= self.val_share <= 1:
             raise ConfigError(
                 f"cameras {self.apart_m:g} m apart, a share of {self.val_share:g} for evaluation: not possible",
@@ -73,10 +89,10 @@ class PairSetConfig:
                 remedy="give 1 m or more, and a share from 0 to 1",
             )
 
-    def pair_config(self) -> PairConfig:
-        """How the pairs are rendered."""
+    def pair_config(self, tile_factor: float = 1.0) -> PairConfig:
+        """How the pairs are rendered, with tiles larger by a factor."""
         return PairConfig(
-            tile_side_m=self.tile_side_m,
+            tile_side_m=self.tile_side_m * tile_factor,
             tile_px=self.aerial_px,
             height_px=self.height_px,
             width_px=self.width_px,
@@ -143,7 +159,7 @@ def draw_plan(
     report: Callable[[str, int, int], None],
 ) -> PairPlan:
     """Open every place once and choose the cameras' positions."""
-    margin_m = config.tile_side_m / 2 + config.max_offset_m + 2.0
+    margin_m = config.tile_side_m * max(config.tile_factors) / 2 + config.max_offset_m + 2.0
     opened, spots = [], []
     for number, source in enumerate(places):
         report("opening places", number, len(places))
@@ -181,7 +197,10 @@ def _first_of_val(parts: Sequence[PlacePairs], config: PairSetConfig) -> int:
 
 
 def _settings(keys: Sequence[str], config: PairSetConfig) -> dict[str, Any]:
-    return {"format": _FORMAT, **asdict(config), "places": list(keys)}
+    stored = asdict(config) | {"tile_factors": list(config.tile_factors)}
+    if config.tile_factors == (1.0,):  # sets that were begun before there were factors go on
+        del stored["tile_factors"]
+    return {"format": _FORMAT, **stored, "places": list(keys)}
 
 
 def read_plan(out: Path, keys: Sequence[str], config: PairSetConfig) -> PairPlan | None:
@@ -203,10 +222,11 @@ def read_plan(out: Path, keys: Sequence[str], config: PairSetConfig) -> PairPlan
         plan = PairPlan(tuple(places), int(stored["val_from"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"is damaged ({error})", where=path, remedy="write into a new folder") from None
-    for name, value in _settings(keys, config).items():
-        if settings.get(name) != value:
+    now = _settings(keys, config)
+    for name in {**now, **settings}:
+        if settings.get(name) != now.get(name):
             raise DatasetError(
-                f"this set was begun with {name} = {settings.get(name)}, not {value}",
+                f"this set was begun with {name} = {settings.get(name)}, not {now.get(name)}",
                 where=out,
                 remedy="give the same options to go on with it, or another --out",
             )

@@ -187,22 +187,22 @@ class _PairWriter(Dataset[Exception | None]):
         numbers: Sequence[int],
     ) -> None:
         self.out, self.part, self.val_from, self.config, self.numbers = out, part, val_from, config, numbers
-        self.pairs = config.pair_config()
-        self.renderer = Renderer(place, self.pairs.render_config())
-        self._source: PairSource | None = None
+        self.pairs = [config.pair_config(factor) for factor in config.tile_factors]
+        self.renderer = Renderer(place, self.pairs[0].render_config())
+        self._sources: list[PairSource] | None = None
         for seed in range(_VIEWS_TO_WARM):  # the place's aerial views are made before processes part
-            self._draw(part.positions_m[0], np.random.default_rng(seed))
+            self._draw(part.positions_m[0], np.random.default_rng(seed), 0)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What goes to a process that is not forked: all but the source, which cannot be sent."""
-        return self.__dict__ | {"_source": None}
+        """What goes to a process that is not forked: all but the sources, which cannot be sent."""
+        return self.__dict__ | {"_sources": None}
 
-    def _draw(self, position_m: tuple[float, float], rng: np.random.Generator) -> PairBatch:
-        if self._source is None:
-            self._source = PairSource(
-                (0,), config=self.pairs
-            )  # its towns are never built: the place is given
-        return self._source.batch_of(self.renderer, np.array([position_m]), rng)
+    def _draw(self, position_m: tuple[float, float], rng: np.random.Generator, choice: int) -> PairBatch:
+        """A pair with a tile of the factor of this number."""
+        if self._sources is None:
+            first = PairSource((0,), config=self.pairs[0])  # its towns are never built: the place is given
+            self._sources = [first.with_config(config) for config in self.pairs]
+        return self._sources[choice].batch_of(self.renderer, np.array([position_m]), rng)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -217,8 +217,9 @@ class _PairWriter(Dataset[Exception | None]):
 
     def _write(self, number: int) -> None:
         position = self.part.positions_m[number - self.part.first]
-        rng = np.random.default_rng([self.config.seed, zlib.crc32(self.part.key.encode()), 2, number])
-        batch = self._draw(position, rng)
+        words = [self.config.seed, zlib.crc32(self.part.key.encode()), 2, number]
+        choice = int(np.random.default_rng([*words, 1]).integers(len(self.pairs)))
+        batch = self._draw(position, np.random.default_rng(words), choice)
         surface = batch.surface[0].cpu().numpy()
         pictures = {"aerial": _picture(batch.aerial[0]), "ground": _picture(batch.ground[0])}
         if self.config.labels:
@@ -232,11 +233,16 @@ class _PairWriter(Dataset[Exception | None]):
             quality = {"quality": _JPEG_QUALITY} if files[kind].suffix == ".jpg" else {}
             write_whole(files[kind], lambda path, one=picture, how=quality: one.save(path, **how))  # type: ignore[misc]
         offset_m = (float(batch.offset_m[0, 0]), float(batch.offset_m[0, 1]))
-        facts = self._facts(number, position, float(batch.heading_deg[0]), offset_m)
+        facts = self._facts(number, position, float(batch.heading_deg[0]), offset_m, choice)
         write_text_whole(files["facts"], json.dumps(facts) + "\n")
 
     def _facts(
-        self, number: int, position_m: tuple[float, float], heading_deg: float, offset_m: tuple[float, float]
+        self,
+        number: int,
+        position_m: tuple[float, float],
+        heading_deg: float,
+        offset_m: tuple[float, float],
+        choice: int,
     ) -> dict[str, Any]:
         """What is exactly known of a pair."""
         place, (east, north) = self.renderer.place, position_m
@@ -249,7 +255,7 @@ class _PairWriter(Dataset[Exception | None]):
             "heading_deg": heading_deg,
             "aerial_latitude_deg": float(latitude[1]),
             "aerial_longitude_deg": float(longitude[1]),
-            "ground_sampling_distance_m": self.config.tile_side_m / self.config.aerial_px,
+            "ground_sampling_distance_m": self.pairs[choice].tile_side_m / self.config.aerial_px,
             "offset_east_m": round(offset_m[0], 3),
             "offset_north_m": round(offset_m[1], 3),
             "place": self.part.key,

@@ -1,0 +1,212 @@
+"""Train from early features that are computed once: for each picture a few changed versions, kept in memory.
+
+Most of a compact model's time goes into the early stages of its trunk. Where these do not learn, their output for a
+version of a picture (its light, its mirror image) is the same in every step. The world's turns and narrow fields of
+view need no versions: features are a circle as pictures are, so turning by whole columns of features is an index, and a
+version is turned by the pixels in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from smdt.alignment.labels import merge_labels
+from smdt.errors import ConfigError
+from smdt.retrieval.compact import NEAR_REACH, Compact
+from smdt.retrieval.encoder import Encoder
+from smdt.training.augmentation import drop_channels, ground_columns, mix_styles, take_columns
+from smdt.training.epochs import Descriptors, Epochs
+from smdt.training.loop import Loop
+from smdt.training.pairs import DatasetPairs, ViewPairs, load_rows
+from smdt.training.retrieval_settings import RetrievalTraining
+from smdt.training.retrieval_views import Turns, ViewMaker, Views
+
+Progress = Callable[[int, int], None]
+"""Called with pairs done and in all."""
+
+_CHUNK = 32
+_GIB = 2.0**30
+
+
+class FrontRows(NamedTuple):
+    """A batch by its queries.
+
+    Attributes:
+        indices: of the queries.
+        ids: their names.
+    """
+
+    indices: list[int]
+    ids: list[str]
+
+
+class FrontCache:
+    """Early features of changed versions of every pair of a data set, and batches of these.
+
+    Versions are float16, on the CPU, and every process keeps all of them. Those of the two views are combined freely;
+    with ``mirror`` every second version is of the mirrored world, and a batch is of one kind. A camera's turn is that
+    of :class:`ViewMaker` up to a column of features.
+
+    Args:
+        settings: how pairs are changed.
+        model: whose front it is; its weights there must not change any more.
+        pairs: the data set's, with its labels where the views ask for them.
+        views: makes the versions.
+
+    Attributes:
+        model: the model.
+        gib: memory that the features take, GiB.
+
+    Raises:
+        ConfigError: if the model cannot be split, or its features need more memory than ``front_cache_gib``.
+    """
+
+    def __init__(
+        self, settings: RetrievalTraining, model: Encoder, pairs: DatasetPairs, views: ViewMaker
+    ) -> None:
+        if not isinstance(model, Compact) or not model.front_stages:
+            raise ConfigError(
+                f"a model of family {settings.family} with this backbone has no early part to compute once",
+                where="front_versions",
+                remedy="choose a compact model with an EfficientNet, or set front_versions: 0",
+            )
+        self.settings, self.model, self.pairs, self.views = settings, model, pairs, views
+        with torch.inference_mode():
+            shape = model.front(torch.zeros(1, 3, *model.config.image_shape("ground"))).shape[1:]
+        self.stride = model.config.width_px // shape[-1]
+        self.shape = (settings.front_versions, len(pairs.split.queries), *shape)
+        self.gib = 2 * 2 * float(np.prod(self.shape)) / _GIB
+        if self.gib > settings.front_cache_gib:
+            fitting = int(settings.front_versions * settings.front_cache_gib / self.gib)
+            raise ConfigError(
+                f"{settings.front_versions} versions of {self.shape[1]} pairs need {self.gib:.3g} GiB of memory, "
+                f"more than the {settings.front_cache_gib:g} allowed",
+                where="front_cache_gib",
+                remedy=f"allow more if there is, or keep {fitting} versions"
+                if fitting
+                else "allow more if there is",
+            )
+        self._features: tuple[Tensor, Tensor] | None = None  # panoramas, aerial images
+        self._turned_px: tuple[Tensor, Tensor]
+        self._black: Tensor
+
+    def batches(
+        self,
+        loop: Loop,
+        first_step: int,
+        epochs: Epochs,
+        descriptors: Descriptors,
+        progress: Progress | None = None,
+    ) -> Iterator[FrontRows]:
+        """This process's batches, from that of a step on; the features are computed before the first.
+
+        Args:
+            loop: where to compute.
+            first_step: from 1.
+            epochs: which queries share a batch.
+            descriptors: for mining, see :meth:`Epochs.batches`.
+            progress: told, in the first process, how the computing goes.
+        """
+        self.fill(loop, progress if loop.rank == 0 else None)
+        queries = self.pairs.split.queries
+        for rows in epochs.tables(loop, first_step, descriptors):
+            for row in rows:
+                yield FrontRows(row, [queries[index].id for index in row])
+
+    @torch.no_grad()
+    def fill(self, loop: Loop, progress: Progress | None = None) -> None:
+        """Compute the features of all versions; what is random depends on the seed alone."""
+        versions, count = self.shape[:2]
+        features = tuple(torch.empty(self.shape, dtype=torch.float16) for _ in range(2))
+        turned_px = tuple(torch.zeros(versions, count, dtype=torch.int64) for _ in range(2))
+        chunks: list[list[int]] = [part.tolist() for part in torch.split(torch.arange(count), _CHUNK)]
+        for chunk, pairs in zip(chunks, load_rows(self.pairs, chunks, self.settings.workers), strict=True):
+            for version in range(versions):
+                images, turned = self._version(pairs, version, chunk[0], loop.device)
+                for view in range(2):
+                    features[view][version, chunk] = self._front(loop, images[view])
+                    turned_px[view][version, chunk] = turned[view]
+            if progress is not None:
+                progress(chunk[-1] + 1, count)
+        black = self._front(loop, torch.zeros(1, 3, *self.model.config.image_shape("ground")).to(loop.device))
+        self._black = black[0, :, :, :1].float()
+        self._features, self._turned_px = (features[0], features[1]), (turned_px[0], turned_px[1])
+
+    def _front(self, loop: Loop, images: Tensor) -> Tensor:
+        with loop.autocast():
+            return self.model.front(images).to("cpu", torch.float16)
+
+    def _version(
+        self, pairs: ViewPairs, version: int, first: int, device: torch.device
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """A version of some pairs, panoramas and aerial images, and by how many pixels each is turned, (B,)."""
+        settings, size = self.settings, len(pairs.ground)
+        words = np.random.SeedSequence([settings.seed, version, first, 5]).generate_state(2)
+        generator = torch.Generator(device).manual_seed(int(words[0]))
+        drawn = (torch.rand(2, size, generator=generator, device=device) * self.stride).long()
+        turns_camera = settings.turn_deg > 0
+        ground_px = drawn[0] * turns_camera
+        aerial_px = drawn[1] * (turns_camera and settings.turn_both)
+        mirrored = torch.full((size,), settings.mirror and version % 2 == 1, device=device)
+        labels = None
+        if len(pairs.labels) and self.views.ground_augmentation is not None:
+            labels = merge_labels(pairs.labels, settings.dataset)
+        turns = Turns(mirrored, aerial_px, ground_px - aerial_px)
+        images = self.views.changed(pairs, labels, turns, generator, int(words[1]))
+        return images, (ground_px.cpu(), aerial_px.cpu())
+
+    def make(self, batch: FrontRows, step: int, rank: int, device: torch.device) -> Views:
+        """Features of a step's pairs as :meth:`ViewMaker.make` makes pictures: turned, narrowed, and changed.
+
+        Args:
+            batch: which pairs.
+            step: from 1.
+            rank: the process's number.
+            device: where the rest is computed.
+        """
+        assert self._features is not None  # batches come when they are there
+        settings, width = self.settings, self.model.config.width_px
+        word = np.random.SeedSequence([settings.seed, rank, step, 1]).generate_state(1)[0]
+        generator = torch.Generator().manual_seed(int(word))
+        size, rows = len(batch.indices), torch.tensor(batch.indices)
+        turns = self.views.turns(size, step, generator)
+        looks_px = (turns.world_px + turns.camera_px, turns.world_px)
+        offered = self._versions(step)
+        features, turned_px = [], []
+        for stored, stored_px, look_px in zip(self._features, self._turned_px, looks_px, strict=True):
+            version = offered[torch.randint(len(offered), (size,), generator=generator)]
+            have_px = stored_px[version, rows]
+            columns = torch.round((look_px - have_px) / self.stride).long()
+            index = ground_columns(stored.shape[-1], columns, torch.zeros(size, dtype=torch.bool))
+            chosen = take_columns(stored[version, rows], index)
+            features.append(self._changed(chosen.to(device).float(), generator))
+            turned_px.append(columns * self.stride + have_px)
+        heading = torch.remainder((turned_px[0] - turned_px[1]) * 360.0 / width, 360.0).to(device)
+        mask = self.views.seen(self.model.columns, size, step, device)
+        if mask is not None:
+            seen = mask.repeat_interleave(features[0].shape[-1] // self.model.columns, dim=1)
+            features[0] = torch.where(seen[:, None, None], features[0], self._black.to(device))
+        return Views(features[0], features[1], heading, mask)
+
+    def back(self, features: Tensor) -> Tensor:
+        """Strips (B, C, W') of features, fast: at the seam the circle is closed only nearly."""
+        return self.model.back(features, NEAR_REACH)
+
+    def _versions(self, step: int) -> Tensor:
+        """The versions that a step may use: of the world or of the mirrored world, alike in all processes."""
+        every = torch.arange(self.settings.front_versions)
+        if not self.settings.mirror:
+            return every
+        return every[int(np.random.default_rng([self.settings.seed, step, 6]).integers(2)) :: 2]
+
+    def _changed(self, features: Tensor, generator: torch.Generator) -> Tensor:
+        if self.settings.feature_style > 0:
+            features = mix_styles(features, self.settings.feature_style, generator)
+        if self.settings.feature_drop > 0:
+            features = drop_channels(features, self.settings.feature_drop, generator)
+        return features

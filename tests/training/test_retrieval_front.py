@@ -1,0 +1,263 @@
+"""Training from early features that are computed once: the same as training from pictures, only faster."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from smdt.errors import ConfigError, ModelError, SmdtError
+from smdt.geometry.mapping import aerial_grid, map_aerial
+from smdt.retrieval.compact import NEAR_REACH, Compact, CompactConfig
+from smdt.retrieval.encoder import Encoder
+from smdt.retrieval.matching import best_turn, circular_scores, normalise_queries
+from smdt.retrieval.models import fingerprint, load_model
+from smdt.training.augmentation import drop_channels, mix_styles
+from smdt.training.loop import Loop, run
+from smdt.training.processes import start_fabric
+from smdt.training.retrieval import RetrievalTrainer, RetrievalTraining, train_retrieval
+from smdt.training.retrieval_front import FrontCache, FrontRows
+
+_STILL: dict[str, Any] = {"photometric": 0.0, "turn_deg": 0.0, "narrow_share": 0.0}
+
+
+@pytest.fixture(scope="module")
+def pairs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten pairs in the folder layout: smooth random tiles, and the panoramas that polar mapping makes of them."""
+    root, rng = tmp_path_factory.mktemp("pairs"), np.random.default_rng(0)
+    (root / "ground").mkdir()
+    (root / "aerial").mkdir()
+    grid = aerial_grid("polar", 64, 64, 128)
+    for number in range(10):
+        coarse = Image.fromarray(rng.integers(0, 255, (6, 6, 3), np.uint8))
+        tile = coarse.resize((64, 64), Image.Resampling.BICUBIC)
+        pixels = torch.from_numpy(np.asarray(tile).copy()).permute(2, 0, 1)[None]
+        mapped = map_aerial(pixels, grid)[0].round().clamp(0, 255).byte()
+        tile.save(root / "aerial" / f"p{number}.png")
+        Image.fromarray(mapped.permute(1, 2, 0).numpy()).save(root / "ground" / f"p{number}.png")
+    return root
+
+
+def _settings(out: Path, root: Path, **changes: Any) -> RetrievalTraining:
+    given: dict[str, Any] = {
+        "family": "compact",
+        "model": {"backbone": "test_efficientnet", "tile_px": 64},
+        "dataset": "folder",
+        "root": root,
+        "steps": 4,
+        "batch": 4,
+        "height_px": 32,
+        "width_px": 128,
+        "strip_channels": 8,
+        "log_every": 1,
+        "workers": 0,
+        "accelerator": "cpu",
+        "freeze": (),
+        "front_versions": 1,
+    }
+    return RetrievalTraining(out, **{**given, **changes})
+
+
+def _filled(settings: RetrievalTraining) -> tuple[FrontCache, Compact]:
+    trainer = RetrievalTrainer(settings)
+    assert trainer.front is not None
+    trainer.model.eval()
+    trainer.front.fill(Loop(trainer, settings, start_fabric("cpu", 1, 1, "32-true")))
+    return trainer.front, trainer.front.model
+
+
+def _rows(count: int = 8) -> FrontRows:
+    return FrontRows(list(range(count)), [f"p{number}" for number in range(count)])
+
+
+def test_front_and_back_are_the_model_and_turn_with_the_picture() -> None:
+    torch.manual_seed(0)
+    model = Compact(CompactConfig(name="small", height_px=32, width_px=512, strip_channels=6)).eval()
+    images = torch.rand(1, 3, 32, 512, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        features = model.front(images)
+        assert features.shape == (1, 40, 4, 64)
+        assert torch.equal(model.back(features), model(images, "ground"))
+        turned = model.front(images.roll(16, -1))
+        assert torch.allclose(turned, features.roll(2, -1), atol=1e-5)
+        strip = model.back(features)
+        assert torch.allclose(model.back(turned), strip.roll(1, -1), atol=1e-4)
+        assert 0.0 < float((model.back(features, NEAR_REACH) - strip).norm() / strip.norm()) < 0.01
+
+
+def test_a_backbone_without_stages_embeds_whole_and_has_no_front() -> None:
+    config = CompactConfig(name="r", backbone="test_resnet", height_px=32, width_px=64, strip_channels=4)
+    model = Compact(config).eval()
+    with torch.inference_mode():
+        assert model(torch.rand(1, 3, 32, 64), "ground").shape == (1, 4, 4)
+    assert model.front_modules() == ()
+    with pytest.raises(ModelError, match="test_resnet"):
+        model.front(torch.rand(1, 3, 32, 64))
+
+
+def test_a_step_from_kept_features_is_that_from_pictures(pairs_folder: Path, tmp_path: Path) -> None:
+    losses: dict[int, list[float]] = {0: [], 1: []}
+    frozen = ("trunk.conv_stem", "trunk.bn1", "trunk.blocks.0", "trunk.blocks.1", "trunk.blocks.2")
+    for versions, found in losses.items():
+        settings = _settings(
+            tmp_path / str(versions), pairs_folder, front_versions=versions, freeze=frozen, **_STILL
+        )
+        train_retrieval(settings, lambda _, figures, found=found: found.append(figures["loss"]))  # type: ignore[misc]
+    assert losses[0][0] != losses[0][3]
+    assert losses[1][0] == pytest.approx(losses[0][0], abs=1e-4)
+    assert losses[1] == pytest.approx(losses[0], abs=2e-3)
+
+
+def test_a_stopped_training_goes_on_bit_for_bit(pairs_folder: Path, tmp_path: Path) -> None:
+    settings = _settings(
+        tmp_path / "whole",
+        pairs_folder,
+        steps=6,
+        save_every=3,
+        front_versions=4,
+        head_steps=2,
+        mirror=True,
+        turn_both=True,
+        narrow_share=0.5,
+        feature_style=0.5,
+        feature_drop=0.2,
+    )
+    told: list[tuple[int, int]] = []
+    train_retrieval(settings, progress=lambda done, total: told.append((done, total)))
+    assert told == [(10, 10)]
+
+    def stop(step: int, _: dict[str, float]) -> None:
+        if step == 5:
+            raise InterruptedError
+
+    stopped = replace(settings, out=tmp_path / "stopped")
+    with pytest.raises(InterruptedError):
+        train_retrieval(stopped, stop)
+    train_retrieval(replace(stopped, resume=True, front_cache_gib=1.0))
+    models = [load_model(str(tmp_path / name)) for name in ("whole", "stopped")]
+    assert fingerprint(models[0]) == fingerprint(models[1])
+    other = replace(settings, out=tmp_path / "other", seed=1)
+    train_retrieval(other)
+    assert fingerprint(load_model(str(tmp_path / "other"))) != fingerprint(models[0])
+
+
+def test_features_are_turned_together_and_keep_their_heading(pairs_folder: Path, tmp_path: Path) -> None:
+    settings = _settings(tmp_path, pairs_folder, front_versions=3, photometric=0.0, narrow_share=0.0)
+    front, model = _filled(replace(settings, turn_both=True))
+    assert front._features is not None
+    # each panorama in the place of its tile: the two then differ by the heading alone
+    front._features = (front._features[0], front._features[0])
+    front._turned_px = (front._turned_px[0], front._turned_px[0])
+    views, again = (front.make(_rows(), 3, 0, torch.device("cpu")) for _ in range(2))
+    assert torch.equal(views.ground, again.ground)
+    assert not torch.equal(views.ground, front.make(_rows(), 3, 1, torch.device("cpu")).ground)
+    assert len(torch.unique(views.heading_deg)) >= 6
+    scores = circular_scores(normalise_queries(views.ground.flatten(1, 2)), views.aerial.flatten(1, 2))
+    score, heading = best_turn(scores.diagonal(dim1=0, dim2=1).T)
+    assert float(score.min()) > 0.9
+    off = (heading - views.heading_deg + 180.0) % 360.0 - 180.0
+    assert float(off.abs().max()) < 5.0  # a column of features is 22.5°
+    assert model.columns == 8
+
+
+def test_kept_features_are_those_of_changed_pictures(pairs_folder: Path, tmp_path: Path) -> None:
+    settings = _settings(tmp_path, pairs_folder, front_versions=4, photometric=0.0, mirror=True)
+    front, model = _filled(replace(settings, narrow_share=0.0, turn_deg=0.0))
+    kinds = {tuple(front._versions(step).tolist()) for step in range(1, 12)}
+    assert kinds == {(0, 2), (1, 3)}
+    assert front._features is not None
+    picture, _ = front.pairs.queries[2]
+    mirror = picture[..., (-torch.arange(128)) % 128]
+    with torch.inference_mode():
+        for version, shown in enumerate((picture, mirror, picture, mirror)):
+            # pictures are loaded in bytes, and features are kept in half precision
+            expected = model.front((shown * 255).round()[None] / 255)[0]
+            assert torch.allclose(front._features[0][version, 2].float(), expected, atol=5e-3)
+    views = front.make(_rows(), 5, 0, torch.device("cpu"))
+    assert float(views.heading_deg.abs().max()) == 0.0
+
+
+def test_what_a_narrow_photo_does_not_see_is_black(pairs_folder: Path, tmp_path: Path) -> None:
+    front, model = _filled(_settings(tmp_path, pairs_folder, narrow_share=1.0, narrowest_deg=90.0))
+    views = front.make(_rows(), 2, 0, torch.device("cpu"))
+    assert views.mask is not None
+    with torch.inference_mode():
+        black = model.front(torch.zeros(1, 3, 32, 128))
+    dark = (views.ground - black).abs().amax((1, 2)) < 1e-2
+    assert torch.equal(dark, ~views.mask.repeat_interleave(2, dim=1))
+    assert not bool(((views.aerial - black).abs().amax((1, 2)) < 1e-2).any())
+
+
+def test_patterns_freeze_and_the_trunk_waits_for_the_head(pairs_folder: Path, tmp_path: Path) -> None:
+    settings = _settings(tmp_path, pairs_folder, freeze=("*.conv_dw.*", "trunk.*bn*"), head_steps=2)
+    trainer = RetrievalTrainer(settings)
+    learning = {name for name, one in trainer.model.named_parameters() if one.requires_grad}
+    assert {"fold.weight", "mix.weight"} <= learning
+    in_trunk = {name for name in learning if name.startswith("trunk.")}
+    assert in_trunk
+    assert all(name.startswith("trunk.blocks.3") for name in in_trunk)  # all before are the front
+    assert not any("conv_dw" in name or "bn" in name for name in in_trunk)
+
+    def weights() -> dict[str, Tensor]:
+        return {name: one.detach().clone() for name, one in trainer.model.named_parameters()}
+
+    seen = [weights()]
+    run(trainer, settings, lambda step, _: seen.append(weights()) if step in (2, 4) else None)
+    after_head = {name for name in seen[0] if not torch.equal(seen[0][name], seen[1][name])}
+    at_end = {name for name in seen[0] if not torch.equal(seen[0][name], seen[2][name])}
+    assert not any(name.startswith("trunk.") for name in after_head)
+    assert {name for name in at_end if name.startswith("trunk.")} == in_trunk
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"front_cache_gib": 1e-5}, "1 versions of 10 pairs need .* GiB of memory, more than the 1e-05"),
+        ({"family": "siamese"}, "family siamese"),
+        ({"model": {"backbone": "test_resnet"}}, "no early part"),
+        ({"dataset": "worlds"}, "no features to keep"),
+        ({"mirror": True}, "either mirrored or not"),
+        ({"picture_every": 2}, "picture_every"),
+        ({"front_versions": 0, "feature_drop": 0.1}, "keep some versions"),
+        ({"front_versions": -1}, "too small"),
+        ({"feature_drop": 1.0}, "must stay"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused(
+    change: dict[str, Any], named: str, pairs_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SmdtError, match=named) as refused:
+        RetrievalTrainer(_settings(tmp_path, pairs_folder, **change))
+    assert isinstance(refused.value, ConfigError)
+
+
+def test_styles_change_statistics_alone_and_channels_are_dropped_whole() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(4, 6, 8, 16, generator=generator) * 2.0 + 1.0
+    styled = mix_styles(features, 1.0, generator)
+    assert not torch.allclose(styled, features, atol=0.1)
+
+    def plain(one: Tensor) -> Tensor:
+        return (one - one.mean((2, 3), keepdim=True)) / one.std((2, 3), keepdim=True)
+
+    assert torch.allclose(plain(styled), plain(features), atol=2e-3)
+    dropped = drop_channels(features, 0.5, generator)
+    gone = (dropped == 0).flatten(2)
+    assert torch.equal(gone.all(2), gone.any(2))
+    assert 4 <= int(gone.all(2).sum()) <= 20
+    assert torch.equal(dropped[~gone.all(2)], features[~gone.all(2)] * 2.0)
+
+
+def test_a_trained_model_embeds_pictures(pairs_folder: Path, tmp_path: Path) -> None:
+    model: Encoder = train_retrieval(_settings(tmp_path, pairs_folder, steps=2))
+    loaded = load_model(str(tmp_path))
+    with torch.inference_mode():
+        images = torch.rand(1, 3, 32, 128, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(loaded(images, "aerial"), model(images, "aerial"))
+    assert float(loaded.ground_mean.abs().max()) > 0
