@@ -14,8 +14,11 @@ from smdt.alignment.dual_cgan import (
     label_picture,
     map_tiles,
 )
-from smdt.alignment.labels import PALETTE, VOID
+from smdt.alignment.labels import PALETTE, SKY, VOID
 from smdt.errors import ConfigError, ModelError
+from smdt.world.aerial import aerial_square, aerial_view
+from smdt.world.layers import Place
+from smdt.world.moment import Moment
 
 SMALL = {
     "height_px": 32, "width_px": 64, "generator_filters": 4, "discriminator_filters": 4, "encoder_blocks": 1,
@@ -152,3 +155,14 @@ def test_a_torn_picture_in_the_cache_is_made_again(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:60])
     assert torch.equal(cache.pictures(tiles(1)), first)
     assert cache.made == 2
+
+
+def test_the_model_that_ships_puts_sky_above_and_ground_below(small_town: Place) -> None:
+    model = load_cgan("dual-cgan")
+    overhead = aerial_view(small_town, Moment()).round().byte()
+    side_m = model.config.tile_side_m
+    tile = aerial_square(overhead, small_town.pixel_m, 120.0, 120.0, side_m, 192)
+    image, classes = ground_views(model, tile.round().byte()[None])
+    assert image.shape == (1, 3, model.config.height_px, model.config.width_px)
+    assert (classes[0, :8] == SKY).float().mean() > 0.9
+    assert (classes[0, -8:] == SKY).float().mean() == 0.0
