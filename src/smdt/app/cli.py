@@ -181,7 +181,10 @@ def align(aerial: Path | None, out: Path | None, **options: Any) -> None:
 @click.argument("photos", nargs=-1, required=True, type=_FILE)
 @click.option("--out", type=_FILE, required=True, help="Folder for the pictures.")
 @click.option(
-    "--model", default="town", show_default=True, help="town, a folder of `smdt train segmenter`, or hub:NAME."
+    "--model",
+    default="town",
+    show_default=True,
+    help="town, a folder of `smdt train segmenter`, or hub:NAME.",
 )
 @click.option("--classes", help="Classes to write masks of, like sky,road.  [default: all]")
 @click.option("--keep", help="Classes to write keep pictures of: all else white.")

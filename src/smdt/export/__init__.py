@@ -1,0 +1,1 @@
+"""Models for other frameworks, derived from the torch modules and proven equal."""
