@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from smdt import __version__
+from smdt.allocator import keep_freed_memory
 from smdt.errors import SmdtError
 
 _FILE = click.Path(path_type=Path)
@@ -27,6 +28,7 @@ def main() -> None:
     os.environ.setdefault(
         "OMP_WAIT_POLICY", "passive"
     )  # threads that spin starve each other on a busy machine
+    keep_freed_memory()
     try:
         cli.main(standalone_mode=False)
     except SmdtError as error:
