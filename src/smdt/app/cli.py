@@ -213,6 +213,11 @@ def world() -> None:
     help="organic, grid, radial, rural, suburb, highrise, farmland, forest, coast, or mixed: one of them by the seed.",
 )
 @click.option(
+    "--relief",
+    type=click.FloatRange(0.0, 1.0),
+    help="How hilly, from 0, flat, to 1.  [default: by style and seed]",
+)
+@click.option(
     "--latitude", "latitude_deg", type=float, default=45.0, show_default=True, help="South-west corner."
 )
 @click.option("--longitude", "longitude_deg", type=float, default=-30.0, show_default=True)

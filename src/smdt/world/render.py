@@ -1,7 +1,7 @@
-"""Street panoramas of a place, by walking outwards over its height raster.
+"""Street panoramas of a place, by walking outwards over its ground and height rasters.
 
-For each azimuth column the height profile is read at log-spaced distances. The running maximum of the slope
-(height - camera) / distance along that profile says how high the horizon of everything nearer stands; the
+For each azimuth column the profile of ground and height is read at log-spaced distances. The running maximum of the slope
+(surface - camera) / distance along that profile says how high the horizon of everything nearer stands; the
 first distance at which it reaches a pixel row's slope is what that row sees. So one ``cummax`` and one
 ``searchsorted`` give first hits with exact occlusion and no ray loop. Near trees, cars, people, poles and
 wires are met one by one (``sprites.py``). Labels and depth come with the picture, from the same hits.
@@ -22,6 +22,7 @@ from smdt.errors import ConfigError
 from smdt.geometry.panorama import PanoramaFrame
 from smdt.world import sprites
 from smdt.world.facade import wall_colour
+from smdt.world.hills import Hills
 from smdt.world.layers import Place, Surface
 from smdt.world.light import shadow
 from smdt.world.moment import Moment
@@ -43,7 +44,7 @@ class RenderConfig:
         height_px: rows.
         width_px: columns, 360°.
         near_m: where the walk begins.
-        far_m: where it ends; beyond is sky.
+        far_m: where it ends; beyond is sky, or the skyline of hilly places.
         steps: distances looked at for each column.
         supersample: rays to a pixel, each way; 2 smooths outlines and costs about four times as much.
         single_m: trees, cars and people are drawn one by one up to this distance; beyond, trees are solid.
@@ -117,6 +118,7 @@ class Renderer:
         surface = torch.from_numpy(place.surface).to(self.device)
         colour = torch.from_numpy(place.colour).to(self.device)
         self._height, self._surface = height, surface
+        self._hills = None if place.is_flat else Hills(place, self.device)
         self._object = torch.from_numpy(place.object_id).reshape(-1).to(self.device)
         single = len(place.trees.radius_m) > 0 and self.config.sprites
         crown = surface == Surface.TREE
@@ -149,11 +151,17 @@ class Renderer:
             name: torch.from_numpy(np.ascontiguousarray(v)).to(self.device)
             for name, v in columns_of_trees.items()
         }
+        self._trees["ground"] = self._ground_at(self._trees["east"], self._trees["north"])
         self._cars = torch.from_numpy(place.car_spots).to(self.device)
         self._poles = torch.from_numpy(place.poles).to(self.device)
+        self._pole_ground = self._ground_at(self._poles[:, 0], self._poles[:, 1])
+
+    def _ground_at(self, east: Tensor, north: Tensor) -> Tensor:
+        """Elevation of the ground (N,) at positions; 0 in flat places, whatever their level."""
+        return torch.zeros_like(east) if self._hills is None else self._hills.at(*self._hills.fold(east, north))
 
     def ground_height_m(self, east_m: float, north_m: float) -> float:
-        """Height of the surface at a position (0 on open ground)."""
+        """Height of the surface above the ground at a position (0 on open ground)."""
         index = self._index(torch.tensor([east_m]), torch.tensor([north_m]))
         return float(self._height.reshape(-1)[index[0]])
 
@@ -182,7 +190,7 @@ class Renderer:
             east_m: camera position, metres from the place's south-west corner.
             north_m: camera position.
             heading_deg: azimuth of the centre column.
-            camera_height_m: above the ground.
+            camera_height_m: above the ground at its position.
             moment: light, season, sky, traffic and sensor; a mild day unless given.
             roll_deg: the camera leans to its right.
             pitch_deg: the centre of the picture looks up.
@@ -191,7 +199,9 @@ class Renderer:
         azimuth = self._azimuth + math.radians(heading_deg)
         tilt = tilt_rad(self._azimuth, roll_deg, pitch_deg)
         slope = torch.tan((self._elevation[None] + tilt[:, None]).clamp(-1.5, 1.5))
-        eye = sprites.Eye(float(east_m), float(north_m), camera_height_m, azimuth, slope)
+        at = torch.tensor([[float(east_m)], [float(north_m)]], device=self.device)
+        elevation = camera_height_m + float(self._ground_at(*at)[0])
+        eye = sprites.Eye(float(east_m), float(north_m), elevation, camera_height_m, azimuth, slope)
         hit = self._walk(eye, moment)
         if self.config.sprites:
             for hits in self._singles(eye, moment, tilt):
@@ -223,33 +233,48 @@ class Renderer:
     def _walk(self, eye: sprites.Eye, moment: Moment) -> _Hit:
         """First hits on ground, roofs, walls and, far away, crowns."""
         sine, cosine = torch.sin(eye.azimuth)[:, None], torch.cos(eye.azimuth)[:, None]
-        index = self._index(eye.east_m + self._radius * sine, eye.north_m + self._radius * cosine)  # (W, N)
-        height = self._height.reshape(-1)[index]
+        outwards = eye.east_m + self._radius * sine, eye.north_m + self._radius * cosine  # (W, N)
+        if self._hills is not None:
+            outwards = self._hills.fold(*outwards)
+        index = self._index(*outwards)
+        height = _read(self._height, index)
         if self._bare is not None:
             single = self._radius < self.config.single_m
-            height[:, single] = self._bare[index[:, single]]
-        rise = (height - eye.height_m) / self._radius
+            height[:, single] = _read(self._bare, index[:, single])
+        ground = None if self._hills is None else self._hills.at(*outwards)
+        profile = height if ground is None else height + ground
+        rise = (profile - eye.height_m) / self._radius
         step = torch.searchsorted(rise.cummax(dim=1).values, eye.slope.contiguous())  # (W, H)
         sky = step >= self.config.steps
         step = step.clamp_max(self.config.steps - 1)
         before = (step - 1).clamp_min(0)
         top, below = height.gather(1, step), height.gather(1, before)
         far, near = self._radius[step], self._radius[before]
-        wall = (top - below > _WALL_RISE_M) & (eye.height_m + eye.slope * far < top - 0.15)
-        level = ((top - eye.height_m) / eye.slope).nan_to_num(
-            0.0, 0.0, 0.0
-        )  # where the ray meets that height
-        depth = torch.where(wall, 0.5 * (near + far), level.clamp(near, far))
+        incline = None
+        if ground is None:
+            wall = (top - below > _WALL_RISE_M) & (eye.height_m + eye.slope * far < top - 0.15)
+            level = ((top - eye.height_m) / eye.slope).nan_to_num(
+                0.0, 0.0, 0.0
+            )  # where the ray meets that height
+            depth = torch.where(wall, 0.5 * (near + far), level.clamp(near, far))
+            foot: float | Tensor = 0.0
+        else:
+            wall, depth, incline = _meet(eye, profile, (step, before), (near, far), top - below)
+            foot = ground.gather(1, step)
         east, north = eye.east_m + depth * sine, eye.north_m + depth * cosine
+        if self._hills is not None:
+            east, north = self._hills.fold(east, north)
         at = torch.where(wall, index.gather(1, step), self._index(east, north))
-        surface = self._surface.reshape(-1)[at]
+        surface = _read(self._surface, at)
         z = eye.height_m + eye.slope * depth
+        if self._hills is not None:
+            z = z - foot
         tree = surface == Surface.TREE
         if self._bare is not None:
             under = tree & (depth < self.config.single_m)
             surface = torch.where(under, torch.full_like(surface, int(Surface.GRASS)), surface)
             tree = tree & ~under
-        colour = self._surface_colour(eye, east, north, depth, surface, moment)
+        colour = self._surface_colour(eye, east, north, depth, surface, moment, incline)
         shade = (1 - moment.direct) * (
             0.55 + 0.45 * (z / top.clamp_min(0.5)).clamp(0, 1)
         ) + moment.direct * 0.8
@@ -269,13 +294,33 @@ class Renderer:
             )  # fmt: skip
         surface = torch.where(sky, torch.full_like(surface, int(Surface.SKY)), surface)
         depth = torch.where(sky, torch.full_like(depth, torch.inf), depth)
-        return _Hit(colour, surface, depth)
+        hit = _Hit(colour, surface, depth)
+        if self._hills is not None:
+            land = self._hills.beyond(eye.azimuth, eye.slope, eye.height_m, self.config.far_m, moment)
+            seen = sky & land.seen
+            hit.colour[seen], hit.depth[seen] = land.colour[seen], land.depth[seen]
+            hit.surface[seen] = land.surface
+        return hit
 
     def _surface_colour(
-        self, eye: sprites.Eye, east: Tensor, north: Tensor, depth: Tensor, surface: Tensor, moment: Moment
+        self,
+        eye: sprites.Eye,
+        east: Tensor,
+        north: Tensor,
+        depth: Tensor,
+        surface: Tensor,
+        moment: Moment,
+        incline: Tensor | None,
     ) -> Tensor:
-        """Colour of ground and roofs (W, H, 3): the layer at the pixel's footprint, in this moment's light."""
-        footprint = depth**2 / max(eye.height_m, 0.5) * float(self._elevation[0] - self._elevation[1])
+        """Colour of ground and roofs (W, H, 3): the layer at the pixel's footprint, in this moment's light.
+
+        ``incline`` is how much steeper than its ray the surface rises, in hilly places.
+        """
+        row = float(self._elevation[0] - self._elevation[1])
+        if incline is None:
+            footprint = depth**2 / max(eye.above_m, 0.5) * row
+        else:
+            footprint = depth * row / incline.clamp_min(0.004)
         colour = self._ground.at(east, north, torch.maximum(footprint * 0.4, depth * 0.012))
         grown = (surface == Surface.GRASS) | (surface == Surface.FIELD)
         tint = torch.tensor(moment.grass_tint, device=self.device)
@@ -283,10 +328,14 @@ class Renderer:
         grain = torch.where(grown, blades, 0.94 + 0.12 * noise_at(east * 90, north * 90))
         grain = 1 + (grain - 1) * torch.exp(-depth / 14.0)
         colour = torch.where(grown[..., None], colour * tint, colour) * grain[..., None]
-        if not self.config.shadows:
-            return colour
-        dark = self._shadow_at(eye, east, north, moment)
-        return colour * (1 - moment.direct * dark)[..., None]
+        dark = self._shadow_at(eye, east, north, moment) if self.config.shadows else None
+        if self._hills is not None:
+            slope = self._hills.slope_at(east, north)
+            z = eye.height_m + eye.slope * depth
+            lit, rough = self._hills.light_at(slope, depth, eye.azimuth[:, None] * depth, z, moment)
+            sun = lit if dark is None else lit * (1 - dark)
+            return colour * ((1 - moment.direct + moment.direct * sun) * rough)[..., None]
+        return colour if dark is None else colour * (1 - moment.direct * dark)[..., None]
 
     def _shadow_at(self, eye: sprites.Eye, east: Tensor, north: Tensor, moment: Moment) -> Tensor:
         """Cast shadow at positions, bilinear, from a window around the camera; what lies beyond is lit."""
@@ -316,31 +365,45 @@ class Renderer:
         kept = torch.hypot(boxes["east"] - eye.east_m, boxes["north"] - eye.north_m)
         kept = (kept < 70.0) & (kept > 4.8)  # nobody parks on the camera
         if bool(kept.any()):
-            found.append(sprites.box_hits(eye, {n: v[kept] for n, v in boxes.items()}, moment))
+            near_boxes = self._on_ground({n: v[kept] for n, v in boxes.items()})
+            found.append(sprites.box_hits(eye, near_boxes, moment))
         posts = self._posts(eye, moment)
         if len(posts["east"]):
             found.append(sprites.post_hits(eye, posts, moment, int(Surface.POLE)))
         if len(self._poles) > 1:
             row_deg = (self._frame.top_deg - self._frame.bottom_deg) / self._frame.height_px
             found.append(
-                sprites.wire_hits(eye, self._poles, self._frame.top_deg, row_deg, torch.rad2deg(tilt))
+                sprites.wire_hits(
+                    eye, self._poles, self._pole_ground, self._frame.top_deg, row_deg, torch.rad2deg(tilt)
+                )
             )
         people = self._people(eye, moment)
         if len(people["east"]):
             found.append(sprites.post_hits(eye, people, moment, int(Surface.PERSON)))
         return found
 
+    def _on_ground(self, boxes: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Boxes of cars with the elevation of the ground under them, and its rise along their length."""
+        ground = self._ground_at(boxes["east"], boxes["north"])
+        tilt = torch.zeros_like(ground)
+        if self._hills is not None:
+            slope = self._hills.slope_at(*self._hills.fold(boxes["east"], boxes["north"]))
+            tilt = slope[0] * torch.cos(boxes["angle"]) + slope[1] * torch.sin(boxes["angle"])
+        return boxes | {"ground": ground, "tilt": tilt}
+
     def _posts(self, eye: sprites.Eye, moment: Moment) -> dict[str, Tensor]:
         """The poles near the camera, grey or of wood by their height."""
         del moment
         away = torch.hypot(self._poles[:, 0] - eye.east_m, self._poles[:, 1] - eye.north_m)
-        poles = self._poles[(away < 90.0) & (away > 1.0)]
+        near = (away < 90.0) & (away > 1.0)
+        poles = self._poles[near]
         wood = (poles[:, 2] > 7.5)[:, None]
         grey = torch.tensor([[128.0, 130.0, 132.0]], device=self.device)
         brown = torch.tensor([[104.0, 88.0, 70.0]], device=self.device)
         return {
             "east": poles[:, 0],
             "north": poles[:, 1],
+            "ground": self._pole_ground[near],
             "half_width": torch.where(wood[:, 0], 0.14, 0.07),
             "top": poles[:, 2],
             "colour": torch.where(wood, brown, grey),
@@ -363,11 +426,44 @@ class Renderer:
         return {
             "east": east[there],
             "north": north[there],
+            "ground": self._ground_at(east[there], north[there]),
             "half_width": torch.full_like(east[there], 0.27),
             "top": 1.55 + 0.3 * spread[2][there],
             "colour": cloth[there],
             "round": torch.ones_like(there[there]),
         }
+
+
+def _read(layer: Tensor, index: Tensor) -> Tensor:
+    """A layer's values at flat indices, of their shape; quicker than indexing."""
+    return layer.reshape(-1).index_select(0, index.reshape(-1)).view(index.shape)
+
+
+def _meet(
+    eye: sprites.Eye, profile: Tensor, step: tuple[Tensor, Tensor], reach: tuple[Tensor, Tensor], jump: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Where rays meet a profile between the sample that hides them and the one before it, all (W, H).
+
+    Args:
+        eye: the camera.
+        profile: (W, N) elevation of the surface.
+        step: number of that sample and of the one before.
+        reach: distance of the one before, and of that sample.
+        jump: how much higher things stand above their ground at that sample.
+
+    Returns:
+        Whether it is a wall; the distance, for slopes where the line between the samples is met; and how much more
+        the surface rises than the ray does, for each metre.
+    """
+    near, far = reach
+    high, low = profile.gather(1, step[0]), profile.gather(1, step[1])
+    clear = eye.height_m + eye.slope * near - low
+    under = high - eye.height_m - eye.slope * far
+    wall = (jump > _WALL_RISE_M) & (under > 0.15)
+    share = (clear / (clear + under).clamp_min(1e-6)).clamp(0, 1)
+    depth = torch.where(jump > _WALL_RISE_M, far, near + share * (far - near))
+    depth = torch.where(wall, 0.5 * (near + far), depth)
+    return wall, depth, (clear + under) / (far - near).clamp_min(1e-6)
 
 
 def _keep_nearest(hit: _Hit, hits: sprites.Hits) -> None:
