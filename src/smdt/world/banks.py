@@ -1,4 +1,4 @@
-"""What hills change on a place's plan and on its ground: kinds of country road, woods on one side, bare steep slopes."""
+"""What hills change in a place: more kinds of country road, woods on one side, and steep slopes that are bare."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from smdt.world.canvas import CODE, Canvas, Floats, member
+from smdt.world.canvas import CODE, Canvas, Floats, Rasters, member
 from smdt.world.earthworks import Ground
 from smdt.world.layers import Surface
 from smdt.world.palette import Palette
@@ -47,7 +47,9 @@ def _is_country(road: Road) -> bool:
 def _varied(rng: np.random.Generator, road: Road, relief: float) -> Road:
     """One road as a narrow lane, a wide road, or as it is, with other verges."""
     kind = rng.random()
-    verge = float(rng.choice([0.4, 1.0, 2.0, 4.0, 8.0], p=[0.15, 0.25, 0.25, 0.2, 0.15]) * rng.uniform(0.8, 1.2))
+    verge = float(
+        rng.choice([0.4, 1.0, 2.0, 4.0, 8.0], p=[0.15, 0.25, 0.25, 0.2, 0.15]) * rng.uniform(0.8, 1.2)
+    )
     rail = bool(rng.random() < 0.1 + 0.35 * relief) and road.cover in ("asphalt", "concrete")
     road = replace(road, mown_m=verge, rail=rail and road.width_m > 5.5)
     if road.cover in ("gravel", "dirt"):
@@ -70,7 +72,9 @@ def _line_one_side(
     rng: np.random.Generator, plan: Plan, palette: Palette, road: Road, side: float, *, wooded: bool
 ) -> None:
     """Cover a strip along one side of a road with woods, or with open land."""
-    open_land = "scrub" if palette.climate == "arid" else str(rng.choice(["meadow", "pasture", "meadow", "crop"]))
+    open_land = (
+        "scrub" if palette.climate == "arid" else str(rng.choice(["meadow", "pasture", "meadow", "crop"]))
+    )
     use = str(rng.choice(["wood", "wood", "thin wood"])) if wooded else open_land
     line = resample(road.points_m, 20.0)
     if len(line) < 4:
@@ -108,6 +112,6 @@ def paint_slopes(rng: np.random.Generator, canvas: Canvas, palette: Palette, gro
     canvas.use[(steep_cells[:cells, :cells] > 1.05) & (canvas.use != CODE["water"])] = CODE["verge"]
 
 
-def _toned(tone: Floats, grain: float, mottle: Floats, drift: Floats) -> Floats:
-    result: Floats = (1.0 + grain * mottle + 0.08 * drift)[..., None] * np.asarray(tone, np.float32)
+def _toned(tone: Floats, grain: float, mottle: Rasters, drift: Rasters) -> Rasters:
+    result: Rasters = (1.0 + grain * mottle + 0.08 * drift)[..., None] * np.asarray(tone, np.float32)
     return result

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import distance_transform_edt, label, mean, minimum
+from scipy.ndimage import distance_transform_edt, gaussian_filter, label, mean, minimum
 from scipy.sparse import coo_matrix, diags
 from scipy.sparse.linalg import spsolve
 
@@ -24,7 +24,7 @@ CELL_M = 1.0
 _REACH_M = 32.0
 _SMOOTH_M, _EASY_M = 24.0, 34.0
 _STEP_M = 7.0
-_PAD_BANK = 0.65
+_PAD_BANK, _SHORE_BANK = 0.65, 0.4
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,6 @@ class Ground:
 
     Attributes:
         axis_m: (n,) centres of the cells.
-        natural: without roads.
         level: elevation as it is now.
         low: what roads let it fall to.
         high: what roads let it rise to.
@@ -70,7 +69,6 @@ class Ground:
     """
 
     axis_m: Floats
-    natural: Rasters
     level: Rasters
     low: Rasters
     high: Rasters
@@ -79,10 +77,10 @@ class Ground:
     @staticmethod
     def of(terrain: Terrain, side_m: float) -> Ground:
         """The natural ground."""
-        axis = (np.arange(int(np.ceil(side_m / CELL_M))) + 0.5) * CELL_M
-        natural = terrain.grid(axis)
-        low, high = np.full_like(natural, -1e6), np.full_like(natural, 1e6)
-        return Ground(axis, natural, natural.copy(), low, high, np.zeros_like(natural))
+        axis: Floats = (np.arange(int(np.ceil(side_m / CELL_M)), dtype=np.float64) + 0.5) * CELL_M
+        level = terrain.grid(axis)
+        low, high = np.full_like(level, -1e6), np.full_like(level, 1e6)
+        return Ground(axis, level, low, high, np.zeros_like(level))
 
     def lay_roads(self, roads: list[Road], banks: list[Bank], terrain: Terrain, rough: Waves) -> None:
         """Grade all roads together, so that they meet at one elevation, and cut and fill the ground beside them."""
@@ -154,38 +152,41 @@ class Ground:
     def lay_pads(self, canvas: Canvas) -> None:
         """Level the ground under buildings and of water, and slope it away from them as far as roads let it."""
         surface = canvas.surface[::-1]
-        built = self._covers(member(surface, (Surface.BUILDING,)), canvas)
-        wet = self._covers(member(surface, (Surface.WATER,)), canvas)
-        self.level -= np.maximum(self.ditch, 0.0)
-        for mask, lowest, drop in ((wet, True, 0.35), (built, False, 0.0)):
-            if mask.any():
-                self._level(mask, lowest=lowest, drop=drop, free=wet if mask is built else None)
+        built = self._covered(member(surface, (Surface.BUILDING,)))
+        wet = self._covered(member(surface, (Surface.WATER,)))
+        dry = np.where(wet, 0.0, np.maximum(self.ditch, 0.0))
+        self.level -= dry
+        self.low -= dry
+        if wet.any():
+            self._level(wet, bank=_SHORE_BANK, water=True)
+            shore = distance_transform_edt(~wet) + distance_transform_edt(wet) < 3.0
+            shore &= self.high - self.low > 0.05  # no road
+            self.level = np.where(shore, gaussian_filter(self.level, 1.0), self.level)
+        if built.any():
+            self._level(built & ~wet, bank=_PAD_BANK, keep=wet)
 
-    def _level(self, mask: Masks, *, lowest: bool, drop: float, free: Masks | None) -> None:
+    def _level(self, mask: Masks, *, bank: float, water: bool = False, keep: Masks | None = None) -> None:
         """Give each connected part of a mask one elevation, and bound the ground around it."""
         numbers, count = label(mask, np.ones((3, 3)))
-        of_part = (minimum if lowest else mean)(self.level, numbers, np.arange(1, count + 1))
-        pad = np.asarray(of_part, np.float32) - np.float32(drop)
+        of_part = (minimum if water else mean)(self.level, numbers, np.arange(1, count + 1))
+        pad = np.asarray(of_part, np.float32) - np.float32(0.2 if water else 0.0)
         away, nearest = distance_transform_edt(~mask, return_indices=True)
         near = (away < 26.0) & ~mask
-        if free is not None:
-            near &= ~free
+        if keep is not None:
+            near &= ~keep
         numbers = numbers[tuple(nearest)]
         target = pad[np.maximum(numbers - 1, 0)]
-        slack = _PAD_BANK * np.maximum(away * CELL_M - 1.6, 0.0)
-        within = np.clip(self.level, target - slack, target + slack) if not lowest else np.maximum(
-            self.level, target
-        )  # fmt: skip
-        bound = np.clip(within, np.minimum(self.low, self.level), np.maximum(self.high, self.level))
+        slack = bank * np.maximum(away * CELL_M - (0.5 if water else 1.6), 0.0)
+        least = target if water else target - slack
+        bound = np.clip(np.clip(self.level, least, target + slack), self.low, np.maximum(self.high, self.low))
         self.level = np.where(mask, target, np.where(near, bound, self.level)).astype(np.float32)
 
-    def _covers(self, mask: Masks, canvas: Canvas) -> Masks:
-        """The cells that a mask of the canvas, its rows running north, has a share in."""
+    def _covered(self, mask: Masks) -> Masks:
+        """The cells that a mask of the canvas' pixels, its rows running north, has a share in."""
         count = len(self.axis_m)
         share = Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).resize(
             (count, count), Image.Resampling.BOX
         )
-        del canvas
         found: Masks = np.asarray(share) > 40
         return found
 

@@ -1,4 +1,4 @@
-"""The ground of a place that is not flat, as the renderer sees it: elevations, slopes, their light, and what lies beyond.
+"""The ground of a hilly place, as the renderer sees it: elevations, slopes, their light, and what lies beyond.
 
 A place's layers end at its edge. Past it the renderer of hilly places goes on with their mirror image, and beyond its
 reach it shows a plain and the place's skyline: ridges at fixed distances, hazy by the same air as everything else.
@@ -42,7 +42,7 @@ class Beyond:
 
 
 class Hills:
-    """Elevations of a place's ground on the device, bilinear on cells of half a metre, or of a pixel where that is more.
+    """A place's ground on the device: bilinear on cells of half a metre, or of a pixel where that is more.
 
     Args:
         place: whose ground.
@@ -119,9 +119,7 @@ class Hills:
             rough[steep] = 1 + 0.55 * share[steep] * (0.35 + 0.65 * near) * layers
         return lit, rough
 
-    def beyond(
-        self, azimuth: Tensor, slope: Tensor, eye_m: float, reach_m: float, moment: Moment
-    ) -> Beyond:
+    def beyond(self, azimuth: Tensor, slope: Tensor, eye_m: float, reach_m: float, moment: Moment) -> Beyond:
         """The plain and the ridges beyond a distance.
 
         Args:

@@ -73,9 +73,7 @@ def slope_light(height_m: Tensor, pixel_m: float, moment: Moment) -> Tensor:
     return torch.where(steep, torch.ones_like(lit), lit)
 
 
-def light_layer(
-    height_m: Tensor, pixel_m: float, moment: Moment, ground_m: Tensor | None = None
-) -> Tensor:
+def light_layer(height_m: Tensor, pixel_m: float, moment: Moment, ground_m: Tensor | None = None) -> Tensor:
     """Light on each pixel seen from above, (H, W): 1 on open level ground; shadow leaves the sky's share.
 
     Args:

@@ -1,7 +1,7 @@
 """Street panoramas of a place, by walking outwards over its ground and height rasters.
 
-For each azimuth column the profile of ground and height is read at log-spaced distances. The running maximum of the slope
-(surface - camera) / distance along that profile says how high the horizon of everything nearer stands; the
+For each azimuth column the profile of ground and height is read at log-spaced distances. The running maximum of the
+slope (surface - camera) / distance along that profile says how high the horizon of everything nearer stands; the
 first distance at which it reaches a pixel row's slope is what that row sees. So one ``cummax`` and one
 ``searchsorted`` give first hits with exact occlusion and no ray loop. Near trees, cars, people, poles and
 wires are met one by one (``sprites.py``). Labels and depth come with the picture, from the same hits.
@@ -158,7 +158,9 @@ class Renderer:
 
     def _ground_at(self, east: Tensor, north: Tensor) -> Tensor:
         """Elevation of the ground (N,) at positions; 0 in flat places, whatever their level."""
-        return torch.zeros_like(east) if self._hills is None else self._hills.at(*self._hills.fold(east, north))
+        return (
+            torch.zeros_like(east) if self._hills is None else self._hills.at(*self._hills.fold(east, north))
+        )
 
     def ground_height_m(self, east_m: float, north_m: float) -> float:
         """Height of the surface above the ground at a position (0 on open ground)."""

@@ -121,7 +121,7 @@ def tree_hits(eye: Eye, trees: dict[str, Tensor], moment: Moment) -> Hits:
 
 
 def post_hits(eye: Eye, posts: dict[str, Tensor], moment: Moment, surface: int) -> Hits:
-    """Upright thin things, poles and people: east, north, ground, half_width, top (N,), colour (N, 3), round (N,) bool."""
+    """Upright thin things: east, north, ground, half_width, top (N,), colour (N, 3), round (N,) bool, for people."""
     thing, column, aside, depth = _meeting(
         eye, posts["east"], posts["north"], posts["half_width"] * 1.0 + 0.02
     )
@@ -147,7 +147,8 @@ def box_hits(eye: Eye, boxes: dict[str, Tensor], moment: Moment) -> Hits:
 
     Args:
         eye: the camera.
-        boxes: east, north, ground, tilt (rise of the ground along their length), angle, half_length, half_width, bottom, top (N,), colour (N, 3), cabin (N,) bool.
+        boxes: east, north, ground, tilt (rise of the ground along their length), angle, half_length, half_width,
+            bottom, top (N,), colour (N, 3), cabin (N,) bool.
         moment: gives the light.
     """
     reach = torch.hypot(boxes["half_length"], boxes["half_width"])
@@ -233,7 +234,9 @@ def car_boxes(spots: Tensor, moment: Moment) -> dict[str, Tensor]:
     return {name: torch.cat([body[name], cabin[name]]) for name in body}
 
 
-def wire_hits(eye: Eye, poles: Tensor, ground: Tensor, top_deg: float, row_deg: float, tilt_deg: Tensor) -> Hits:
+def wire_hits(
+    eye: Eye, poles: Tensor, ground: Tensor, top_deg: float, row_deg: float, tilt_deg: Tensor
+) -> Hits:
     """Wires between neighbouring tall poles of the table, sagging; one pixel wide, since they are thin.
 
     Args:

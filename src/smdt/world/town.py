@@ -1,7 +1,8 @@
 """Procedural places: streets, buildings, gardens, fields, woods and shores as raster layers, in several styles.
 
-A style lays out roads and the use of the ground between them; hills are shaped and roads graded into them; then ground,
-roads, buildings and plants are drawn in this order, in the colours and habits of one region. One configuration gives one place, to the byte.
+A style lays out roads and the use of the ground between them; hills are shaped and roads graded into them; ground, roads,
+buildings and plants are drawn in this order, in the colours and habits of one region. One configuration gives one
+place, to the byte.
 """
 
 from __future__ import annotations
@@ -105,7 +106,9 @@ def build_town(config: TownConfig) -> Place:
     palette = Palette.draw(rng)
     plan = PLANS[style](rng, palette, config.side_m, config.block_m)
     relief = relief_of(style, config.seed) if config.relief is None else config.relief
-    hills = np.random.default_rng([config.seed, 29])  # of their own, so that a flat place is what it was without hills
+    hills = np.random.default_rng(
+        [config.seed, 29]
+    )  # of their own, so that a flat place is what it was without hills
     if relief:
         vary_country_roads(hills, plan, palette, style, relief)
     canvas = Canvas.blank(rng, config.side_m, config.pixel_m)
