@@ -31,7 +31,7 @@ def vary_country_roads(
 ) -> None:
     """Give country roads more kinds, and some of them woods or open land on one side only, in place."""
     plan.roads = [_varied(rng, road, relief) if _is_country(road) else road for road in plan.roads]
-    share = {"rural": 0.45, "forest": 0.4, "farmland": 0.15}.get(style, 0.0)
+    share = {"rural": 0.4, "forest": 0.3, "farmland": 0.15}.get(style, 0.0)
     for road in plan.roads:
         if _is_country(road) and rng.random() < share:
             side = float(rng.choice([-1.0, 1.0]))
@@ -80,7 +80,8 @@ def _line_one_side(
     if len(line) < 4:
         return
     start = road.half_m + 0.5 * road.mown_m + 0.5
-    near, far = offset(line, side * start), offset(line, side * (start + float(rng.uniform(35, 90))))
+    deep = float(rng.uniform(25, 80) if wooded else rng.uniform(12, 45))
+    near, far = offset(line, side * start), offset(line, side * (start + deep))
     for k in range(0, len(line) - 2, 2):
         corners = np.stack([near[k], near[k + 2], far[k + 2], far[k]])
         plan.patches.append(Patch(corners, use))

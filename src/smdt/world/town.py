@@ -1,8 +1,8 @@
 """Procedural places: streets, buildings, gardens, fields, woods and shores as raster layers, in several styles.
 
-A style lays out roads and the use of the ground between them; hills are shaped and roads graded into them; ground, roads,
-buildings and plants are drawn in this order, in the colours and habits of one region. One configuration gives one
-place, to the byte.
+A style lays out roads and the use of the ground between them; hills are shaped and roads graded into them; ground,
+roads, buildings and plants are drawn in this order, in the colours and habits of one region. One configuration gives
+one place, to the byte.
 """
 
 from __future__ import annotations
