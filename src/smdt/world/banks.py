@@ -35,8 +35,9 @@ def vary_country_roads(
     for road in plan.roads:
         if _is_country(road) and rng.random() < share:
             side = float(rng.choice([-1.0, 1.0]))
-            _line_one_side(rng, plan, palette, road, side, wooded=style != "forest")
-            if style == "rural" and rng.random() < 0.4:
+            wooded = style != "forest" and rng.random() < 0.6
+            _line_one_side(rng, plan, palette, road, side, wooded=wooded)
+            if wooded and rng.random() < 0.5:
                 _line_one_side(rng, plan, palette, road, -side, wooded=False)
 
 
@@ -80,7 +81,7 @@ def _line_one_side(
     if len(line) < 4:
         return
     start = road.half_m + 0.5 * road.mown_m + 0.5
-    deep = float(rng.uniform(25, 80) if wooded else rng.uniform(12, 45))
+    deep = float(rng.uniform(20, 60) if wooded else rng.uniform(12, 45))
     near, far = offset(line, side * start), offset(line, side * (start + deep))
     for k in range(0, len(line) - 2, 2):
         corners = np.stack([near[k], near[k + 2], far[k + 2], far[k]])

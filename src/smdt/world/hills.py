@@ -29,13 +29,15 @@ class Beyond:
     """What is seen of the land beyond the renderer's reach.
 
     Attributes:
-        seen: (W, H) bool, pixels that show it if nothing nearer is in the way.
-        depth: (W, H) metres.
-        colour: (W, H, 3) RGB in 0..255, lit.
+        column: (K,) of the pixels that show it.
+        row: (K,) of them.
+        depth: (K,) metres.
+        colour: (K, 3) RGB in 0..255, lit.
         surface: class of all of it, of :class:`Surface`.
     """
 
-    seen: Tensor
+    column: Tensor
+    row: Tensor
     depth: Tensor
     colour: Tensor
     surface: int
@@ -119,35 +121,37 @@ class Hills:
             rough[steep] = 1 + 0.55 * share[steep] * (0.35 + 0.65 * near) * layers
         return lit, rough
 
-    def beyond(self, azimuth: Tensor, slope: Tensor, eye_m: float, reach_m: float, moment: Moment) -> Beyond:
+    def beyond(
+        self, azimuth: Tensor, slope: Tensor, sky: Tensor, eye_m: float, reach_m: float, moment: Moment
+    ) -> Beyond:
         """The plain and the ridges beyond a distance.
 
         Args:
             azimuth: (W,) radians.
             slope: (W, H) tangent of each pixel's elevation.
+            sky: (W, H) bool, pixels that have met nothing yet.
             eye_m: elevation of the camera.
             reach_m: where the nearer land ends.
             moment: gives light and season.
         """
-        tops = [self._ridge(number, azimuth) for number in range(len(SKYLINE_AT_M))]
-        rises = [(top - eye_m) / away for top, away in zip(tops, SKYLINE_AT_M, strict=True)]
-        near = slope < rises[0][:, None]
-        seen = near | (slope < rises[1][:, None])
-        foot = (self._plain_m - eye_m) / SKYLINE_AT_M[0]
-        plain = ((self._plain_m - eye_m) / slope.clamp_max(-1e-6)).clamp(reach_m, SKYLINE_AT_M[0])
-        depth = torch.where(
-            near & (slope < min(foot, -1e-6)), plain,
-            torch.where(near, SKYLINE_AT_M[0], SKYLINE_AT_M[1]),
-        )  # fmt: skip
+        rises = [
+            (self._ridge(number, azimuth) - eye_m) / away for number, away in enumerate(SKYLINE_AT_M)
+        ]
+        column, row = torch.nonzero(sky & (slope < torch.maximum(*rises)[:, None]), as_tuple=True)
+        steep, around = slope[column, row], azimuth[column]
+        near = steep < rises[0][column]
+        foot = min((self._plain_m - eye_m) / SKYLINE_AT_M[0], -1e-6)
+        plain = ((self._plain_m - eye_m) / steep.clamp_max(-1e-6)).clamp(reach_m, SKYLINE_AT_M[0])
+        depth = torch.where(near, torch.where(steep < foot, plain, SKYLINE_AT_M[0]), SKYLINE_AT_M[1])
         tint = moment.leaf_tint if self._far == Surface.TREE else moment.grass_tint
         base = slope.new_tensor(self._far_colour) * slope.new_tensor(tint)
         sun_east, sun_north, _ = moment.sun.direction()
-        behind = -(torch.sin(azimuth) * sun_east + torch.cos(azimuth) * sun_north)
-        light = 1 - moment.direct * (0.25 - 0.3 * behind[:, None])
-        turn = azimuth[:, None] * depth.sqrt()
-        patches = noise_at(turn * 16, slope * depth.sqrt() * 90) + noise_at(turn * 55, slope * 4000)
+        behind = -(torch.sin(around) * sun_east + torch.cos(around) * sun_north)
+        light = 1 - moment.direct * (0.25 - 0.3 * behind)
+        far = depth.sqrt()
+        patches = noise_at(around * far * 16, steep * far * 90) + noise_at(around * far * 55, steep * 4000)
         colour = base * (light * (0.72 + 0.28 * patches))[..., None]
-        return Beyond(seen, depth, colour, int(self._far))
+        return Beyond(column, row, depth, colour, int(self._far))
 
     def _ridge(self, number: int, azimuth: Tensor) -> Tensor:
         """Elevation (W,) of a ridge of the skyline; the plain's where nothing is known."""

@@ -262,10 +262,11 @@ class Renderer:
         surface = torch.where(met.sky, torch.full_like(surface, int(Surface.SKY)), surface)
         depth = torch.where(met.sky, torch.full_like(met.depth, torch.inf), met.depth)
         if self._hills is not None:
-            land = self._hills.beyond(eye.azimuth, eye.slope, eye.height_m, self.config.far_m, moment)
-            seen = met.sky & land.seen
-            colour[seen], depth[seen] = land.colour[seen], land.depth[seen]
-            surface[seen] = land.surface
+            land = self._hills.beyond(
+                eye.azimuth, eye.slope, met.sky, eye.height_m, self.config.far_m, moment
+            )
+            seen = land.column, land.row
+            colour[seen], depth[seen], surface[seen] = land.colour, land.depth, land.surface
         return _Hit(colour, surface, depth)
 
     def _first_hits(self, eye: sprites.Eye) -> _Met:
@@ -287,7 +288,7 @@ class Renderer:
         step = step.clamp_max(self.config.steps - 1)
         before = (step - 1).clamp_min(0)
         top, below = height.gather(1, step), height.gather(1, before)
-        far, near = self._radius[step], self._radius[before]
+        far, near = _read(self._radius, step), _read(self._radius, before)
         steeper = None
         if ground is None:
             wall = (top - below > _WALL_RISE_M) & (eye.height_m + eye.slope * far < top - 0.15)
