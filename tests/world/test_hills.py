@@ -161,9 +161,7 @@ def house() -> Place:
     place.surface[rows - 480 : rows - 448, 380:420] = Surface.BUILDING
     place.object_id[rows - 480 : rows - 448, 380:420] = 1
     row = lambda *values: np.array([values], np.float32)  # noqa: E731
-    table = BuildingTable(
-        row(100, 116), row(5, 4), row(0)[0], row(200, 190, 170), row(3)[0]
-    )
+    table = BuildingTable(row(100, 116), row(5, 4), row(0)[0], row(200, 190, 170), row(3)[0])
     return replace(place, buildings=table)
 
 

@@ -88,13 +88,25 @@ def _line_one_side(
         plan.patches.append(Patch(corners, use))
 
 
-def paint_slopes(rng: np.random.Generator, canvas: Canvas, palette: Palette, ground: Ground) -> None:
-    """Bare earth and rock where the ground is too steep for grass, ragged by the canvas' noise."""
+def paint_slopes(
+    rng: np.random.Generator, canvas: Canvas, palette: Palette, ground: Ground, *, tended: bool
+) -> None:
+    """Bare earth and rock where the ground is too steep for grass, ragged by the canvas' noise.
+
+    Args:
+        rng: where the randomness comes from.
+        canvas: painted on.
+        palette: colours, and how soon grass gives up.
+        ground: with its roads.
+        tended: grass is kept on steeper banks, as in towns.
+    """
     rock = _ROCKS[rng.integers(len(_ROCKS))] * rng.normal(1, 0.05) + 0.25 * (palette.soil - 120.0)
     earth = 0.55 * palette.soil + 0.45 * palette.sand
-    bare_from = _BARE_FROM.get(palette.climate, 0.66) + float(rng.uniform(-0.06, 0.1))
+    bare_from = (
+        _BARE_FROM.get(palette.climate, 0.66) + float(rng.uniform(-0.06, 0.1)) + (0.3 if tended else 0.0)
+    )
     rocky = rng.random() < rocky_share(palette) + 0.2
-    rock_from = 0.6 if rocky else 1.15
+    rock_from = max(0.6 if rocky else 1.15, bare_from)
     steep_cells = ground.steepness()
     if float(steep_cells.max()) < bare_from - 0.3:
         return

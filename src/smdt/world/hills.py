@@ -134,9 +134,7 @@ class Hills:
             reach_m: where the nearer land ends.
             moment: gives light and season.
         """
-        rises = [
-            (self._ridge(number, azimuth) - eye_m) / away for number, away in enumerate(SKYLINE_AT_M)
-        ]
+        rises = [(self._ridge(number, azimuth) - eye_m) / away for number, away in enumerate(SKYLINE_AT_M)]
         column, row = torch.nonzero(sky & (slope < torch.maximum(*rises)[:, None]), as_tuple=True)
         steep, around = slope[column, row], azimuth[column]
         near = steep < rises[0][column]

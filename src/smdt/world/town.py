@@ -137,7 +137,7 @@ def _shape_ground(rng: np.random.Generator, canvas: Canvas, palette: Palette, te
     if roads:
         banks = [draw_bank(rng, road, rocky_share(palette)) for road in roads]
         ground.lay_roads(roads, banks, terrain, Waves.draw(rng, 7.0, 26.0, 12, 0.12))
-    paint_slopes(rng, canvas, palette, ground)
+    paint_slopes(rng, canvas, palette, ground, tended=any(road.urban for road in roads))
     return ground
 
 
