@@ -71,8 +71,8 @@ def place_from_rasters(
     """Make a place of an orthophoto and a surface model.
 
     Height above ground is the surface less the terrain, and the terrain is the place's ground. Without a terrain model
-    the ground is estimated (:func:`estimate_ground`) to be taken off, a building wider than ``ground_window_m`` is taken
-    for a hill, and the place is flat.
+    the place is flat: the ground is estimated (:func:`estimate_ground`) and taken off, and a building wider than
+    ``ground_window_m`` is taken for a hill.
 
     Args:
         colour: orthophoto; whatever :func:`smdt.imagery.aerial.open_aerial` opens.
