@@ -63,7 +63,9 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--count", type=int, default=12, help="cameras")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--relief", type=float, help="how hilly, 0 (flat) to 1; by style and seed unless given")
+    parser.add_argument(
+        "--relief", type=float, help="how hilly, 0 (flat) to 1; by style and seed unless given"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()

@@ -153,15 +153,15 @@ class Ground:
         """Level the ground under buildings and of water, and slope it away from them as far as roads let it."""
         surface = canvas.surface[::-1]
         built = self._covered(member(surface, (Surface.BUILDING,)))
-        wet = self._covered(member(surface, (Surface.WATER,)))
+        road = self.high - self.low < 0.05
+        wet = self._covered(member(surface, (Surface.WATER,))) & ~road
         dry = np.where(wet, 0.0, np.maximum(self.ditch, 0.0))
         self.level -= dry
         self.low -= dry
         if wet.any():
             self._level(wet, bank=_SHORE_BANK, water=True)
             shore = distance_transform_edt(~wet) + distance_transform_edt(wet) < 3.0
-            shore &= self.high - self.low > 0.05  # no road
-            self.level = np.where(shore, gaussian_filter(self.level, 1.0), self.level)
+            self.level = np.where(shore & ~road, gaussian_filter(self.level, 1.0), self.level)
         if built.any():
             self._level(built & ~wet, bank=_PAD_BANK, keep=wet)
 
