@@ -1,6 +1,6 @@
 """How many panoramas a second does the renderer make, and what does each effect cost?
 
-    python benchmarks/render.py [--processes 2] [--json out.json]
+    python benchmarks/render.py [--processes 2] [--relief 0.5] [--json out.json]
 
 Every effect is left out in turn, on the same cameras and moments; the ratio is the time without the effect over the
 time with everything. Each process runs one torch thread, as data loader workers do.
@@ -35,10 +35,12 @@ VARIANTS = {
 }
 
 
-def seconds_each(device: str, count: int, repeats: int, seed: int = 150) -> dict[str, float]:
+def seconds_each(
+    device: str, count: int, repeats: int, relief: float | None, seed: int = 150
+) -> dict[str, float]:
     """Median seconds a panorama of each variant, in turns so that drift hits all alike."""
     torch.set_num_threads(1)
-    place = build_town(TownConfig(seed=seed, side_m=500.0))
+    place = build_town(TownConfig(seed=seed, side_m=500.0, relief=relief))
     rng = np.random.default_rng(0)
     positions = street_positions(place, count, rng)
     moments = [replace(Moment.draw(rng), sensor=Sensor.draw(rng)) for _ in positions]
@@ -61,12 +63,15 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--count", type=int, default=12, help="cameras")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--relief", type=float, help="how hilly, 0 (flat) to 1; by style and seed unless given"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
         work = [
-            (options.device, options.count, options.repeats, 150 + number)
+            (options.device, options.count, options.repeats, options.relief, 150 + number)
             for number in range(options.processes)
         ]
         results = pool.starmap(seconds_each, work)
@@ -85,6 +90,7 @@ def main() -> None:
             "seconds_each": mean,
             "processes": options.processes,
             "device": options.device,
+            "relief": options.relief,
             "machine": platform.machine(),
             "torch": torch.__version__,
         }

@@ -40,7 +40,7 @@ from smdt.world.pair_plan import PairPlan, PairSetConfig
 from smdt.world.pairs import read_pair_facts, write_pairs
 from smdt.world.places import KINDS, OsmPlace, PlaceSource, StoredPlace, TownPlace, held_out_by
 
-VERSION = 2
+VERSION = 3
 """Results of different versions are not to be compared: their places or pictures differ."""
 PAIRS, QUICK_PAIRS = 8884, 1000
 STYLES_BY_SEED = {

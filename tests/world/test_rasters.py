@@ -153,6 +153,38 @@ def test_height_is_above_sloping_ground(tmp_path: Path, with_terrain: bool) -> N
     assert (low == 0.0).mean() > 0.98
 
 
+def test_a_terrain_model_is_the_ground_of_the_place(tmp_path: Path) -> None:
+    slope = sloping(240)
+    holed = slope.copy()
+    holed[100:104, 60:64] = -9999.0
+    photo = utm_photo(tmp_path / "ortho.tif", 300, 0.4, (0.0, 0.0))
+    model = mercator_raster(tmp_path / "dsm.tif", slope + pillar(240, 0.5, (0.0, 0.0), 12.0), 0.5)
+    terrain = mercator_raster(tmp_path / "dtm.tif", holed, 0.5, nodata=-9999.0)
+    arguments = [
+        "world",
+        "rasters",
+        "--colour",
+        photo,
+        "--height",
+        model,
+        "--ground",
+        terrain,
+        "--pixel-m",
+        0.5,
+    ]
+    arguments += ["--out", tmp_path / "place"]
+    result = CliRunner().invoke(cli, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    place = open_place(tmp_path / "place")
+    # 200 m + 0.15 m a metre east, from the western edge of 120 m, - 0.05 m a metre south of the northern edge.
+    assert place.ground_m[pixel(place, 0.0, 0.0)] == pytest.approx(200.0 + 0.15 * 60 - 0.05 * 60, abs=0.1)
+    assert place.ground_m[pixel(place, 20.0, -10.0)] == pytest.approx(200.0 + 0.15 * 80 - 0.05 * 70, abs=0.1)
+    assert place.height_m[pixel(place, 0.0, 0.0)] == pytest.approx(12.0, abs=0.05)
+    assert np.isfinite(place.ground_m).all()
+    assert place.ground_m.min() > 190.0  # the hole is filled from beside it
+    assert place_from_rasters(photo, model, pixel_m=0.5).is_flat
+
+
 def test_holes_are_filled_near_and_empty_far(tmp_path: Path) -> None:
     heights = pillar(200, 0.5, (0.0, 0.0), 10.0) + 50.0
     heights[98:102, 98:102] = -9999.0  # 2 m, in the pillar

@@ -74,6 +74,38 @@ def test_a_place_without_tables_comes_back_equal(tmp_path: Path) -> None:
     assert not (tmp_path / "ATTRIBUTION.txt").exists()
 
 
+def test_a_hilly_place_comes_back_equal(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    ground, skyline = rng.normal(400, 9, (9, 12)).astype(np.float32), np.ones((2, 7), np.float32)
+    place = dataclasses.replace(small_place(), ground_m=ground, skyline_m=skyline)
+    write_place(place, tmp_path)
+    assert_equal(open_place(tmp_path), place, "place")
+    write_place(small_place(), tmp_path)  # overwriting leaves no stale hills
+    assert not (tmp_path / "ground.tif").exists()
+    assert_equal(open_place(tmp_path), small_place(), "place")
+
+
+def test_a_folder_from_before_there_was_terrain_opens_flat(tmp_path: Path) -> None:
+    write_place(small_place(), tmp_path)
+    facts = json.loads((tmp_path / "place.json").read_text())
+    # What such a folder held, file for file and word for word.
+    assert set(facts) == {"format", "name", "attribution", "pixel_m", "latitude_deg", "longitude_deg"}
+    files = {"colour.tif", "height.tif", "class.tif", "objects.tif", "tables.safetensors", "place.json"}
+    assert {path.name for path in tmp_path.iterdir()} == files | {"ATTRIBUTION.txt"}
+    place = open_place(tmp_path)
+    assert place.is_flat
+    assert place.ground_m.shape == place.height_m.shape
+    assert not place.ground_m.any()
+
+
+def test_lost_terrain_is_named_rather_than_taken_for_flat(tmp_path: Path) -> None:
+    ground = np.arange(108, dtype=np.float32).reshape(9, 12)
+    write_place(dataclasses.replace(small_place(), ground_m=ground), tmp_path)
+    (tmp_path / "ground.tif").unlink()
+    with pytest.raises(ImageryError, match=r"ground\.tif: the place's layer is missing"):
+        open_place(tmp_path)
+
+
 def test_attribution_stands_in_every_layer_and_beside_them(tmp_path: Path) -> None:
     write_place(small_place(), tmp_path)
     assert (tmp_path / "ATTRIBUTION.txt").read_text(encoding="utf-8") == "© somebody, 2026\n"

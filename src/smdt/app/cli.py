@@ -215,6 +215,11 @@ def world() -> None:
     help="organic, grid, radial, rural, suburb, highrise, farmland, forest, coast, or mixed: one of them by the seed.",
 )
 @click.option(
+    "--relief",
+    type=click.FloatRange(0.0, 1.0),
+    help="How hilly, from 0, flat, to 1.  [default: by style and seed]",
+)
+@click.option(
     "--latitude", "latitude_deg", type=float, default=45.0, show_default=True, help="South-west corner."
 )
 @click.option("--longitude", "longitude_deg", type=float, default=-30.0, show_default=True)
@@ -260,7 +265,13 @@ def world_osm(extract: Path, out: Path, bounds: str | None, **options: Any) -> N
 @world.command("rasters")
 @click.option("--colour", type=_FILE, required=True, help="Orthophoto.")
 @click.option("--height", type=_FILE, required=True, help="Surface model in metres.")
-@click.option("--terrain", type=_FILE, help="Terrain model in metres.  [default: estimated from --height]")
+@click.option(
+    "--ground",
+    "--terrain",
+    "terrain",
+    type=_FILE,
+    help="Terrain model in metres: the place's ground.  [default: flat; what is taken off is estimated from --height]",
+)
 @click.option("--class", "classes", type=_FILE, help="Class raster.  [default: derived]")
 @click.option(
     "--class-scheme",
@@ -278,7 +289,7 @@ def world_osm(extract: Path, out: Path, bounds: str | None, **options: Any) -> N
     type=float,
     default=60.0,
     show_default=True,
-    help="Wider than the widest building, where there is no --terrain.",
+    help="Wider than the widest building, where there is no --ground.",
 )
 def world_rasters(out: Path, bounds: str | None, **options: Any) -> None:
     """Make a place of a real orthophoto and a real surface model."""

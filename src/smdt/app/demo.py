@@ -57,7 +57,7 @@ def run_demo(out: Path, photos: int, side_m: float, seed: int) -> None:
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     say = console().print
-    place = build_town(TownConfig(seed=seed, side_m=side_m, style="organic"))
+    place = build_town(TownConfig(seed=seed, side_m=side_m, style="organic", relief=0.0))
     imagery = out / "town.tif"
     write_aerial(place, imagery, Moment.draw(np.random.default_rng([seed, 3]), _VARIETY))
     say(f"{imagery}: {place.name}, {side_m / 1000 * side_m / 1000:.2f} km² at {place.pixel_m:g} m per pixel")

@@ -34,7 +34,8 @@ def aerial_view(place: Place, moment: Moment, device: torch.device | str = "cpu"
     leaf = surface == Surface.TREE
     for where, tint in ((grown, moment.grass_tint), (leaf, moment.leaf_tint)):
         colour = torch.where(where[..., None], colour * torch.tensor(tint, device=colour.device), colour)
-    light = light_layer(height, place.pixel_m, moment)
+    ground = None if place.is_flat else torch.from_numpy(place.ground_m).to(device)
+    light = light_layer(height, place.pixel_m, moment, ground)
     colour = colour * light[..., None]
     _draw_cars(colour, light, place, moment)
     return _lean(colour, height, place.pixel_m, moment).permute(2, 0, 1).clamp(0, 255)

@@ -1,4 +1,4 @@
-"""A place as a stack of aligned rasters: colour, height above ground, class and objects, with coordinates.
+"""A place as a stack of aligned rasters: colour, ground, height above it, class and objects, with coordinates.
 
 Positions inside a place are (east, north) in metres on the ground from its south-west corner. Rasters are
 north up; row 0 is the northern edge. The stack is anchored in Web Mercator, so it can be written as a GeoTIFF
@@ -16,6 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from smdt.geometry.geodesy import from_web_mercator, to_web_mercator
+
+SKYLINE_AT_M = (900.0, 3000.0)
+"""How far away the ridges of a place's skyline stand."""
 
 
 class Surface(IntEnum):
@@ -120,6 +123,10 @@ class Place:
             The rasters show no cars: what moves is drawn for each moment.
         poles: (N, 3) east, north and height of lamp posts, power poles and signs; not in the rasters.
         attribution: whose data the place was made from, to be named wherever it is shown.
+        ground_m: (H, W) float32, elevation of the bare ground (a terrain model), in metres from any level; zeros where
+            the place is flat, and unless given.
+        skyline_m: (K, N) float32, elevation of the land beyond the place: of K ridges, ``SKYLINE_AT_M`` away, at N
+            azimuths evenly from north, clockwise. N is 0 where nothing is known of it.
     """
 
     name: str
@@ -136,6 +143,32 @@ class Place:
     car_spots: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 3), np.float32))
     poles: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 3), np.float32))
     attribution: str = ""
+    ground_m: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    skyline_m: npt.NDArray[np.float32] = field(
+        default_factory=lambda: np.zeros((len(SKYLINE_AT_M), 0), np.float32)
+    )
+
+    def __post_init__(self) -> None:
+        """A place without terrain is level."""
+        if not self.ground_m.size:
+            object.__setattr__(self, "ground_m", np.zeros(self.surface.shape, np.float32))
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the ground has one elevation all over."""
+        return not bool((self.ground_m != self.ground_m.flat[0]).any())
+
+    def ground_at(self, east_m: npt.ArrayLike, north_m: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Elevation of the ground at positions, bilinear between pixel centres; at the edge's beyond it."""
+        rows, columns = self.ground_m.shape
+        x = np.clip(np.asarray(east_m, np.float64) / self.pixel_m - 0.5, 0, columns - 1)
+        y = np.clip(rows - np.asarray(north_m, np.float64) / self.pixel_m - 0.5, 0, rows - 1)
+        left, top = np.minimum(x.astype(int), columns - 2), np.minimum(y.astype(int), rows - 2)
+        across, down = x - left, y - top
+        ground = self.ground_m
+        upper = ground[top, left] * (1 - across) + ground[top, left + 1] * across
+        lower = ground[top + 1, left] * (1 - across) + ground[top + 1, left + 1] * across
+        return np.asarray(upper * (1 - down) + lower * down, np.float64)
 
     def seed_of_name(self) -> int:
         """A number that is the same for the same place: for what varies between places but not between runs."""

@@ -55,19 +55,33 @@ def _raise(blocker: Tensor, height: Tensor, rows: int, columns: int, lower_m: fl
     torch.maximum(blocker[here], height[there] - lower_m, out=blocker[here])
 
 
+def sun_on_slope(rise_east: Tensor, rise_north: Tensor, moment: Moment) -> Tensor:
+    """Sunlight on a slope relative to level ground, clamped to 0.3..1.5, from its rise towards east and north."""
+    east, north, up = moment.sun.direction()
+    towards = up - rise_east * east - rise_north * north
+    lit = towards / torch.sqrt(1 + rise_east**2 + rise_north**2) / up
+    return lit.clamp(0.3, 1.5)
+
+
 def slope_light(height_m: Tensor, pixel_m: float, moment: Moment) -> Tensor:
     """Sunlight on each pixel's slope relative to level ground, (H, W), clamped to 0.3..1.5; walls count as level."""
-    east, north, up = moment.sun.direction()
     padded = torch.nn.functional.pad(height_m[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
     rise_east = (padded[1:-1, 2:] - padded[1:-1, :-2]) / (2 * pixel_m)
     rise_north = (padded[:-2, 1:-1] - padded[2:, 1:-1]) / (2 * pixel_m)
     steep = torch.hypot(rise_east, rise_north) > 2.0
-    towards = up - rise_east * east - rise_north * north
-    lit = towards / torch.sqrt(1 + rise_east**2 + rise_north**2) / up
-    return torch.where(steep, torch.ones_like(lit), lit.clamp(0.3, 1.5))
+    lit = sun_on_slope(rise_east, rise_north, moment)
+    return torch.where(steep, torch.ones_like(lit), lit)
 
 
-def light_layer(height_m: Tensor, pixel_m: float, moment: Moment) -> Tensor:
-    """Light on each pixel seen from above, (H, W): 1 on open level ground; shadow leaves the sky's share."""
-    sun = (1 - shadow(height_m, pixel_m, moment)) * slope_light(height_m, pixel_m, moment)
+def light_layer(height_m: Tensor, pixel_m: float, moment: Moment, ground_m: Tensor | None = None) -> Tensor:
+    """Light on each pixel seen from above, (H, W): 1 on open level ground; shadow leaves the sky's share.
+
+    Args:
+        height_m: (H, W) above the ground; casts the shadows.
+        pixel_m: metres per pixel.
+        moment: gives the sun.
+        ground_m: (H, W) elevation of the ground, whose slopes are shaded with those of what stands on it.
+    """
+    relief = height_m if ground_m is None else height_m + ground_m
+    sun = (1 - shadow(height_m, pixel_m, moment)) * slope_light(relief, pixel_m, moment)
     return (1 - moment.direct) + moment.direct * sun

@@ -75,6 +75,7 @@ class TownPlace:
         pixel_m: metres per pixel of its layers.
         style: one of :data:`smdt.world.town.STYLES`.
         longitude_deg: WGS84, of the south-west corner; so several towns can lie apart.
+        relief: how hilly, 0 to 1; by style and seed unless given.
     """
 
     seed: int
@@ -82,12 +83,14 @@ class TownPlace:
     pixel_m: float = 0.25
     style: str = "mixed"
     longitude_deg: float = DEFAULT_ANCHOR[1]
+    relief: float | None = None
 
     @property
     def key(self) -> str:
         """A name that is the same whenever the town is."""
         where = "" if self.longitude_deg == DEFAULT_ANCHOR[1] else f", at {self.longitude_deg:g}°"
-        return f"{self.style} town {self.seed}, {self.side_m:g} m at {self.pixel_m:g} m{where}"
+        hilly = "" if self.relief is None else f", relief {self.relief:g}"
+        return f"{self.style} town {self.seed}, {self.side_m:g} m at {self.pixel_m:g} m{where}{hilly}"
 
     def open(self) -> Place:
         """Build the town."""
@@ -98,6 +101,7 @@ class TownPlace:
                 pixel_m=self.pixel_m,
                 style=self.style,
                 longitude_deg=self.longitude_deg,
+                relief=self.relief,
             )
         )
 
@@ -174,6 +178,8 @@ def place_fingerprint(place: Place) -> str:
     digest = hashlib.sha256(f"{place.pixel_m!r} {place.latitude_deg!r} {place.longitude_deg!r}".encode())
     for layer in (place.surface, place.height_m, place.colour):
         digest.update(np.ascontiguousarray(layer).tobytes())
+    if place.ground_m.any():
+        digest.update(np.ascontiguousarray(place.ground_m).tobytes())
     return digest.hexdigest()[:16]
 
 

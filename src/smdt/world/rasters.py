@@ -70,14 +70,15 @@ def place_from_rasters(
 ) -> Place:
     """Make a place of an orthophoto and a surface model.
 
-    Height above ground is the surface less the terrain. Without a terrain model the ground is estimated
-    (:func:`estimate_ground`), and a building wider than ``ground_window_m`` is taken for a hill.
+    Height above ground is the surface less the terrain, and the terrain is the place's ground. Without a terrain model
+    the place is flat: the ground is estimated (:func:`estimate_ground`) and taken off, and a building wider than
+    ``ground_window_m`` is taken for a hill.
 
     Args:
         colour: orthophoto; whatever :func:`smdt.imagery.aerial.open_aerial` opens.
         height: surface model, metres, any datum (with ``terrain``: the same one).
         classes: class raster; derived from colour and height unless given (:func:`derive_classes`).
-        terrain: terrain model, metres.
+        terrain: terrain model (of the bare ground), metres.
         pixel_m: metres on the ground per pixel; the orthophoto's, but at least 0.1, unless given.
         bounds: west, south, east, north in degrees; all that the files share unless given.
         class_scheme: what ``classes`` numbers mean, ``smdt`` or ``las``.
@@ -101,7 +102,8 @@ def place_from_rasters(
     models = [path for path in (height, terrain, classes) if path is not None]
     grid = _common_grid(colour, models, pixel_m, bounds)
     picture, known, attribution = _read_colour(colour, grid)
-    raised_m = _read_raised(height, terrain, grid, ground_window_m)
+    terrain_m = None if terrain is None else _read_numbers(terrain, grid, Resampling.bilinear)
+    raised_m = _read_raised(height, terrain_m, grid, ground_window_m)
     if not (known & np.isfinite(raised_m)).any():
         raise ImageryError(
             "has no known pixel where the orthophoto has one",
@@ -135,6 +137,7 @@ def place_from_rasters(
         longitude_deg=grid.longitude_deg,
         trees=find_trees(layers, surface),
         attribution=attribution,
+        ground_m=np.zeros((0, 0), np.float32) if terrain_m is None else _without_holes(terrain_m),
     )
 
 
@@ -315,11 +318,11 @@ def _nan_of(kind: str) -> float | None:
     return float("nan") if np.dtype(kind).kind == "f" else None
 
 
-def _read_raised(height: Path, terrain: Path | None, grid: PlaceGrid, ground_window_m: float) -> Singles:
+def _read_raised(height: Path, terrain_m: Singles | None, grid: PlaceGrid, ground_window_m: float) -> Singles:
     """Height above ground on the grid, NaN where it is not known."""
     surface_m = _read_numbers(height, grid, Resampling.bilinear)
-    if terrain is not None:
-        return np.asarray(surface_m - _read_numbers(terrain, grid, Resampling.bilinear), np.float32)
+    if terrain_m is not None:
+        return np.asarray(surface_m - terrain_m, np.float32)
     if not np.isfinite(surface_m).any():
         return surface_m
     return np.asarray(surface_m - estimate_ground(surface_m, grid.pixel_m, ground_window_m), np.float32)
@@ -368,6 +371,15 @@ def _fill(raised_m: Singles, reach_px: float) -> tuple[Singles, Bools]:
     away, nearest = distance_transform_edt(~known, return_indices=True)
     filled = away <= reach_px
     return np.where(filled, raised_m[tuple(nearest)], 0.0).astype(np.float32), filled
+
+
+def _without_holes(terrain_m: Singles) -> Singles:
+    """A terrain model with its holes filled from the nearest known pixel."""
+    hole = ~np.isfinite(terrain_m)
+    if not hole.any() or hole.all():
+        return np.where(hole, 0.0, terrain_m).astype(np.float32)
+    nearest = distance_transform_edt(hole, return_distances=False, return_indices=True)
+    return np.asarray(terrain_m[tuple(nearest)], np.float32)
 
 
 def _flatten(height_m: Singles, surface: npt.NDArray[np.uint8]) -> Singles:

@@ -1,7 +1,7 @@
-"""Street panoramas of a place, by walking outwards over its height raster.
+"""Street panoramas of a place, by walking outwards over its ground and height rasters.
 
-For each azimuth column the height profile is read at log-spaced distances. The running maximum of the slope
-(height - camera) / distance along that profile says how high the horizon of everything nearer stands; the
+For each azimuth column the profile of ground and height is read at log-spaced distances. The running maximum of the
+slope (surface - camera) / distance along that profile says how high the horizon of everything nearer stands; the
 first distance at which it reaches a pixel row's slope is what that row sees. So one ``cummax`` and one
 ``searchsorted`` give first hits with exact occlusion and no ray loop. Near trees, cars, people, poles and
 wires are met one by one (``sprites.py``). Labels and depth come with the picture, from the same hits.
@@ -22,17 +22,18 @@ from smdt.errors import ConfigError
 from smdt.geometry.panorama import PanoramaFrame
 from smdt.world import sprites
 from smdt.world.facade import wall_colour
+from smdt.world.hills import Hills
 from smdt.world.layers import Place, Surface
 from smdt.world.light import shadow
 from smdt.world.moment import Moment
+from smdt.world.near_things import NearThings, flat_index, ground_under
 from smdt.world.pyramid import Pyramid, fill_holes
 from smdt.world.sky import sky_colour, through_air, tilt_rad
-from smdt.world.texture import cell_hash, noise_at
+from smdt.world.texture import noise_at
 
 _WALL_RISE_M = 0.7
 _SHADOW_REACH_M = 64.0
 _SHADOW_PIXEL_M = 0.5
-_MOST_TREES = 220
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class RenderConfig:
         height_px: rows.
         width_px: columns, 360°.
         near_m: where the walk begins.
-        far_m: where it ends; beyond is sky.
+        far_m: where it ends; beyond is sky, or the skyline of hilly places.
         steps: distances looked at for each column.
         supersample: rays to a pixel, each way; 2 smooths outlines and costs about four times as much.
         single_m: trees, cars and people are drawn one by one up to this distance; beyond, trees are solid.
@@ -88,6 +89,33 @@ class _Hit:
     depth: Tensor
 
 
+@dataclass
+class _Met:
+    """Where the rays of a (W, H) panorama first meet the layers.
+
+    Attributes:
+        sky: they meet nothing within reach.
+        wall: they meet something upright.
+        depth: metres, horizontal.
+        east: metres, in the place.
+        north: metres, in the place.
+        index: flat raster index of what is met.
+        z: height above the ground there.
+        top: height above the ground of what is met.
+        steeper: in hilly places, how much more the surface rises than the ray does, for each metre.
+    """
+
+    sky: Tensor
+    wall: Tensor
+    depth: Tensor
+    east: Tensor
+    north: Tensor
+    index: Tensor
+    z: Tensor
+    top: Tensor
+    steeper: Tensor | None
+
+
 class Renderer:
     """Renders panoramas of one place. Same inputs, same bytes on one device.
 
@@ -117,6 +145,8 @@ class Renderer:
         surface = torch.from_numpy(place.surface).to(self.device)
         colour = torch.from_numpy(place.colour).to(self.device)
         self._height, self._surface = height, surface
+        self._hills = None if place.is_flat else Hills(place, self.device)
+        self._near = NearThings(place, self._hills, surface)
         self._object = torch.from_numpy(place.object_id).reshape(-1).to(self.device)
         single = len(place.trees.radius_m) > 0 and self.config.sprites
         crown = surface == Surface.TREE
@@ -134,36 +164,15 @@ class Renderer:
         self._buildings = torch.from_numpy(np.concatenate([np.zeros((1, 9), np.float32), rows])).to(
             self.device
         )
-        trees = place.trees
-        columns_of_trees = {
-            "east": trees.centre_m[:, 0],
-            "north": trees.centre_m[:, 1],
-            "radius": trees.radius_m,
-            "top": trees.top_m,
-            "base": trees.crown_base_m,
-            "colour": trees.colour,
-            "conifer": trees.conifer,
-            "number": np.arange(len(trees.radius_m)),
-        }
-        self._trees = {
-            name: torch.from_numpy(np.ascontiguousarray(v)).to(self.device)
-            for name, v in columns_of_trees.items()
-        }
-        self._cars = torch.from_numpy(place.car_spots).to(self.device)
-        self._poles = torch.from_numpy(place.poles).to(self.device)
 
     def ground_height_m(self, east_m: float, north_m: float) -> float:
-        """Height of the surface at a position (0 on open ground)."""
+        """Height of the surface above the ground at a position (0 on open ground)."""
         index = self._index(torch.tensor([east_m]), torch.tensor([north_m]))
         return float(self._height.reshape(-1)[index[0]])
 
     def _index(self, east: Tensor, north: Tensor) -> Tensor:
         """Flat raster index of positions, clamped to the place's edge."""
-        rows, columns = self.place.surface.shape
-        column = (east / self.place.pixel_m).floor().long().clamp(0, columns - 1)
-        row = (rows - 1 - (north / self.place.pixel_m).floor().long()).clamp(0, rows - 1)
-        index: Tensor = row * columns + column
-        return index
+        return flat_index(self.place, east, north)
 
     def panorama(
         self,
@@ -182,7 +191,7 @@ class Renderer:
             east_m: camera position, metres from the place's south-west corner.
             north_m: camera position.
             heading_deg: azimuth of the centre column.
-            camera_height_m: above the ground.
+            camera_height_m: above the ground at its position.
             moment: light, season, sky, traffic and sensor; a mild day unless given.
             roll_deg: the camera leans to its right.
             pitch_deg: the centre of the picture looks up.
@@ -191,10 +200,13 @@ class Renderer:
         azimuth = self._azimuth + math.radians(heading_deg)
         tilt = tilt_rad(self._azimuth, roll_deg, pitch_deg)
         slope = torch.tan((self._elevation[None] + tilt[:, None]).clamp(-1.5, 1.5))
-        eye = sprites.Eye(float(east_m), float(north_m), camera_height_m, azimuth, slope)
+        at = torch.tensor([[float(east_m)], [float(north_m)]], device=self.device)
+        elevation = camera_height_m + float(ground_under(self._hills, *at)[0])
+        eye = sprites.Eye(float(east_m), float(north_m), elevation, camera_height_m, azimuth, slope)
         hit = self._walk(eye, moment)
         if self.config.sprites:
-            for hits in self._singles(eye, moment, tilt):
+            frame_deg = self._frame.top_deg, self._frame.bottom_deg
+            for hits in self._near.hits(eye, moment, self.config.single_m, frame_deg, torch.rad2deg(tilt)):
                 _keep_nearest(hit, hits)
         sky = torch.isinf(hit.depth)
         image = through_air(hit.colour, hit.depth.nan_to_num(posinf=1e9), moment)
@@ -221,61 +233,87 @@ class Renderer:
         )
 
     def _walk(self, eye: sprites.Eye, moment: Moment) -> _Hit:
-        """First hits on ground, roofs, walls and, far away, crowns."""
+        """First hits on ground, roofs, walls and, far away, crowns; and what lies beyond hilly places."""
+        met = self._first_hits(eye)
+        surface = _read(self._surface, met.index)
+        tree = surface == Surface.TREE
+        if self._bare is not None:
+            under = tree & (met.depth < self.config.single_m)
+            surface = torch.where(under, torch.full_like(surface, int(Surface.GRASS)), surface)
+            tree = tree & ~under
+        colour = self._surface_colour(eye, met, surface, moment)
+        shade = (1 - moment.direct) * (
+            0.55 + 0.45 * (met.z / met.top.clamp_min(0.5)).clamp(0, 1)
+        ) + moment.direct * 0.8
+        around = (eye.azimuth[:, None] * met.depth)[
+            tree
+        ]  # metres along the crown, so that its mottle is not drawn out
+        up = met.z[tree]
+        speckle = 0.45 + 0.5 * noise_at(around * 34, up * 34) + 0.5 * noise_at(around * 110, up * 110)
+        leaf = torch.tensor(moment.leaf_tint, device=self.device)
+        colour[tree] = colour[tree] * leaf * (shade[tree] * speckle)[..., None]
+        wall_seen = met.wall & (surface == Surface.BUILDING)
+        if bool(wall_seen.any()):
+            number = self._object[met.index[wall_seen]].long()
+            colour[wall_seen] = wall_colour(
+                self._buildings[number], number, met.east[wall_seen], met.north[wall_seen], met.z[wall_seen],
+                met.depth[wall_seen], moment,
+            )  # fmt: skip
+        surface = torch.where(met.sky, torch.full_like(surface, int(Surface.SKY)), surface)
+        depth = torch.where(met.sky, torch.full_like(met.depth, torch.inf), met.depth)
+        if self._hills is not None:
+            land = self._hills.beyond(
+                eye.azimuth, eye.slope, met.sky, eye.height_m, self.config.far_m, moment
+            )
+            seen = land.column, land.row
+            colour[seen], depth[seen], surface[seen] = land.colour, land.depth, land.surface
+        return _Hit(colour, surface, depth)
+
+    def _first_hits(self, eye: sprites.Eye) -> _Met:
+        """Where each ray first meets ground, roof, wall or far crown."""
         sine, cosine = torch.sin(eye.azimuth)[:, None], torch.cos(eye.azimuth)[:, None]
-        index = self._index(eye.east_m + self._radius * sine, eye.north_m + self._radius * cosine)  # (W, N)
-        height = self._height.reshape(-1)[index]
+        outwards = eye.east_m + self._radius * sine, eye.north_m + self._radius * cosine  # (W, N)
+        if self._hills is not None:
+            outwards = self._hills.fold(*outwards)
+        index = self._index(*outwards)
+        height = _read(self._height, index)
         if self._bare is not None:
             single = self._radius < self.config.single_m
-            height[:, single] = self._bare[index[:, single]]
-        rise = (height - eye.height_m) / self._radius
+            height[:, single] = _read(self._bare, index[:, single])
+        ground = None if self._hills is None else self._hills.at(*outwards)
+        profile = height if ground is None else height + ground
+        rise = (profile - eye.height_m) / self._radius
         step = torch.searchsorted(rise.cummax(dim=1).values, eye.slope.contiguous())  # (W, H)
         sky = step >= self.config.steps
         step = step.clamp_max(self.config.steps - 1)
         before = (step - 1).clamp_min(0)
         top, below = height.gather(1, step), height.gather(1, before)
-        far, near = self._radius[step], self._radius[before]
-        wall = (top - below > _WALL_RISE_M) & (eye.height_m + eye.slope * far < top - 0.15)
-        level = ((top - eye.height_m) / eye.slope).nan_to_num(
-            0.0, 0.0, 0.0
-        )  # where the ray meets that height
-        depth = torch.where(wall, 0.5 * (near + far), level.clamp(near, far))
+        far, near = _read(self._radius, step), _read(self._radius, before)
+        steeper = None
+        if ground is None:
+            wall = (top - below > _WALL_RISE_M) & (eye.height_m + eye.slope * far < top - 0.15)
+            level = ((top - eye.height_m) / eye.slope).nan_to_num(
+                0.0, 0.0, 0.0
+            )  # where the ray meets that height
+            depth = torch.where(wall, 0.5 * (near + far), level.clamp(near, far))
+        else:
+            wall, depth, steeper = _meet(eye, profile, (step, before), (near, far), top - below)
         east, north = eye.east_m + depth * sine, eye.north_m + depth * cosine
-        at = torch.where(wall, index.gather(1, step), self._index(east, north))
-        surface = self._surface.reshape(-1)[at]
         z = eye.height_m + eye.slope * depth
-        tree = surface == Surface.TREE
-        if self._bare is not None:
-            under = tree & (depth < self.config.single_m)
-            surface = torch.where(under, torch.full_like(surface, int(Surface.GRASS)), surface)
-            tree = tree & ~under
-        colour = self._surface_colour(eye, east, north, depth, surface, moment)
-        shade = (1 - moment.direct) * (
-            0.55 + 0.45 * (z / top.clamp_min(0.5)).clamp(0, 1)
-        ) + moment.direct * 0.8
-        around = (eye.azimuth[:, None] * depth)[
-            tree
-        ]  # metres along the crown, so that its mottle is not drawn out
-        up = z[tree]
-        speckle = 0.45 + 0.5 * noise_at(around * 34, up * 34) + 0.5 * noise_at(around * 110, up * 110)
-        leaf = torch.tensor(moment.leaf_tint, device=self.device)
-        colour[tree] = colour[tree] * leaf * (shade[tree] * speckle)[..., None]
-        wall_seen = wall & (surface == Surface.BUILDING)
-        if bool(wall_seen.any()):
-            number = self._object[at[wall_seen]].long()
-            colour[wall_seen] = wall_colour(
-                self._buildings[number], number, east[wall_seen], north[wall_seen], z[wall_seen],
-                depth[wall_seen], moment,
-            )  # fmt: skip
-        surface = torch.where(sky, torch.full_like(surface, int(Surface.SKY)), surface)
-        depth = torch.where(sky, torch.full_like(depth, torch.inf), depth)
-        return _Hit(colour, surface, depth)
+        if self._hills is not None and ground is not None:
+            east, north = self._hills.fold(east, north)
+            z -= ground.gather(1, step)
+        at = torch.where(wall, index.gather(1, step), self._index(east, north))
+        return _Met(sky, wall, depth, east, north, at, z, top, steeper)
 
-    def _surface_colour(
-        self, eye: sprites.Eye, east: Tensor, north: Tensor, depth: Tensor, surface: Tensor, moment: Moment
-    ) -> Tensor:
+    def _surface_colour(self, eye: sprites.Eye, met: _Met, surface: Tensor, moment: Moment) -> Tensor:
         """Colour of ground and roofs (W, H, 3): the layer at the pixel's footprint, in this moment's light."""
-        footprint = depth**2 / max(eye.height_m, 0.5) * float(self._elevation[0] - self._elevation[1])
+        east, north, depth = met.east, met.north, met.depth
+        row = float(self._elevation[0] - self._elevation[1])
+        if met.steeper is None:
+            footprint = depth**2 / max(eye.above_m, 0.5) * row
+        else:
+            footprint = depth * row / met.steeper.clamp_min(0.004)
         colour = self._ground.at(east, north, torch.maximum(footprint * 0.4, depth * 0.012))
         grown = (surface == Surface.GRASS) | (surface == Surface.FIELD)
         tint = torch.tensor(moment.grass_tint, device=self.device)
@@ -283,10 +321,14 @@ class Renderer:
         grain = torch.where(grown, blades, 0.94 + 0.12 * noise_at(east * 90, north * 90))
         grain = 1 + (grain - 1) * torch.exp(-depth / 14.0)
         colour = torch.where(grown[..., None], colour * tint, colour) * grain[..., None]
-        if not self.config.shadows:
-            return colour
-        dark = self._shadow_at(eye, east, north, moment)
-        return colour * (1 - moment.direct * dark)[..., None]
+        dark = self._shadow_at(eye, east, north, moment) if self.config.shadows else None
+        if self._hills is not None:
+            slope = self._hills.slope_at(east, north)
+            z = eye.height_m + eye.slope * depth
+            lit, rough = self._hills.light_at(slope, depth, eye.azimuth[:, None] * depth, z, moment)
+            sun = lit if dark is None else lit * (1 - dark)
+            return colour * ((1 - moment.direct + moment.direct * sun) * rough)[..., None]
+        return colour if dark is None else colour * (1 - moment.direct * dark)[..., None]
 
     def _shadow_at(self, eye: sprites.Eye, east: Tensor, north: Tensor, moment: Moment) -> Tensor:
         """Cast shadow at positions, bilinear, from a window around the camera; what lies beyond is lit."""
@@ -300,74 +342,37 @@ class Renderer:
         y = (rows - north / self._block_m - top) / window.shape[0] * 2 - 1
         return F.grid_sample(cast[None, None], torch.stack([x, y], -1)[None], align_corners=False)[0, 0]
 
-    def _singles(self, eye: sprites.Eye, moment: Moment, tilt: Tensor) -> list[sprites.Hits]:
-        """Hits on near things that are drawn one by one."""
-        found = []
-        reach = self.config.single_m
-        away = torch.hypot(self._trees["east"] - eye.east_m, self._trees["north"] - eye.north_m)
-        near = torch.nonzero(away < reach)[:, 0]
-        if len(near) > _MOST_TREES:
-            near = near[away[near].argsort()[:_MOST_TREES]]
-        if len(near):
-            found.append(sprites.tree_hits(eye, {n: v[near] for n, v in self._trees.items()}, moment))
-        cars = self._cars
-        away = torch.hypot(cars[:, 0] - eye.east_m, cars[:, 1] - eye.north_m)
-        boxes = sprites.car_boxes(cars, moment)  # all, so that who stands where depends on the moment alone
-        kept = torch.hypot(boxes["east"] - eye.east_m, boxes["north"] - eye.north_m)
-        kept = (kept < 70.0) & (kept > 4.8)  # nobody parks on the camera
-        if bool(kept.any()):
-            found.append(sprites.box_hits(eye, {n: v[kept] for n, v in boxes.items()}, moment))
-        posts = self._posts(eye, moment)
-        if len(posts["east"]):
-            found.append(sprites.post_hits(eye, posts, moment, int(Surface.POLE)))
-        if len(self._poles) > 1:
-            row_deg = (self._frame.top_deg - self._frame.bottom_deg) / self._frame.height_px
-            found.append(
-                sprites.wire_hits(eye, self._poles, self._frame.top_deg, row_deg, torch.rad2deg(tilt))
-            )
-        people = self._people(eye, moment)
-        if len(people["east"]):
-            found.append(sprites.post_hits(eye, people, moment, int(Surface.PERSON)))
-        return found
 
-    def _posts(self, eye: sprites.Eye, moment: Moment) -> dict[str, Tensor]:
-        """The poles near the camera, grey or of wood by their height."""
-        del moment
-        away = torch.hypot(self._poles[:, 0] - eye.east_m, self._poles[:, 1] - eye.north_m)
-        poles = self._poles[(away < 90.0) & (away > 1.0)]
-        wood = (poles[:, 2] > 7.5)[:, None]
-        grey = torch.tensor([[128.0, 130.0, 132.0]], device=self.device)
-        brown = torch.tensor([[104.0, 88.0, 70.0]], device=self.device)
-        return {
-            "east": poles[:, 0],
-            "north": poles[:, 1],
-            "half_width": torch.where(wood[:, 0], 0.14, 0.07),
-            "top": poles[:, 2],
-            "colour": torch.where(wood, brown, grey),
-            "round": torch.zeros(len(poles), dtype=torch.bool, device=self.device),
-        }
+def _read(layer: Tensor, index: Tensor) -> Tensor:
+    """A layer's values at flat indices, of their shape; quicker than indexing."""
+    return layer.reshape(-1).index_select(0, index.reshape(-1)).view(index.shape)
 
-    def _people(self, eye: sprites.Eye, moment: Moment) -> dict[str, Tensor]:
-        """People on pavements and roads within 40 m, others at each moment."""
-        count = round(moment.crowd * 0.64 * 4)
-        number = torch.arange(count, device=self.device)
-        seed = torch.full_like(number, moment.seed % 100_003)
-        spread = [cell_hash(number, seed, torch.full_like(number, k)) for k in range(3)]
-        east, north = eye.east_m + 80 * (spread[0] - 0.5), eye.north_m + 80 * (spread[1] - 0.5)
-        surface = self._surface.reshape(-1)[self._index(east, north)]
-        there = (surface == Surface.PAVEMENT) | ((surface == Surface.ROAD) & (spread[2] < 0.08))
-        there &= torch.hypot(east - eye.east_m, north - eye.north_m) > 2.5
-        cloth = torch.stack(
-            [40 + 170 * cell_hash(number, seed, torch.full_like(number, k)) for k in (4, 5, 6)], -1
-        )
-        return {
-            "east": east[there],
-            "north": north[there],
-            "half_width": torch.full_like(east[there], 0.27),
-            "top": 1.55 + 0.3 * spread[2][there],
-            "colour": cloth[there],
-            "round": torch.ones_like(there[there]),
-        }
+
+def _meet(
+    eye: sprites.Eye, profile: Tensor, step: tuple[Tensor, Tensor], reach: tuple[Tensor, Tensor], jump: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Where rays meet a profile between the sample that hides them and the one before it, all (W, H).
+
+    Args:
+        eye: the camera.
+        profile: (W, N) elevation of the surface.
+        step: number of that sample and of the one before.
+        reach: distance of the one before, and of that sample.
+        jump: how much higher things stand above their ground at that sample.
+
+    Returns:
+        Whether it is a wall; the distance, for slopes where the line between the samples is met; and how much more
+        the surface rises than the ray does, for each metre.
+    """
+    near, far = reach
+    high, low = profile.gather(1, step[0]), profile.gather(1, step[1])
+    clear = eye.height_m + eye.slope * near - low
+    under = high - eye.height_m - eye.slope * far
+    wall = (jump > _WALL_RISE_M) & (under > 0.15)
+    share = (clear / (clear + under).clamp_min(1e-6)).clamp(0, 1)
+    depth = torch.where(jump > _WALL_RISE_M, far, near + share * (far - near))
+    depth = torch.where(wall, 0.5 * (near + far), depth)
+    return wall, depth, (clear + under) / (far - near).clamp_min(1e-6)
 
 
 def _keep_nearest(hit: _Hit, hits: sprites.Hits) -> None:

@@ -24,7 +24,8 @@ class Eye:
     Attributes:
         east_m: in the place.
         north_m: in the place.
-        height_m: above the ground.
+        height_m: elevation, from the level that the ground of things is measured from.
+        above_m: height above the ground under it.
         azimuth: (W,) radians of each column.
         slope: (W, H) tangent of each pixel's elevation.
     """
@@ -32,6 +33,7 @@ class Eye:
     east_m: float
     north_m: float
     height_m: float
+    above_m: float
     azimuth: Tensor
     slope: Tensor
 
@@ -65,6 +67,11 @@ def _meeting(eye: Eye, east: Tensor, north: Tensor, reach: Tensor) -> tuple[Tens
     return thing, column, aside[thing, column], forward[thing, column]
 
 
+def _height(eye: Eye, ground: Tensor, column: Tensor, depth: Tensor) -> Tensor:
+    """Height (P, H) above the ground (P,) of things at a distance (P,) where the rows of columns (P,) pass them."""
+    return (eye.height_m - ground)[:, None] + eye.slope[column] * depth[:, None]
+
+
 def _gather(eye: Eye, hit: Tensor, column: Tensor, depth: Tensor, colour: Tensor, surface: int) -> Hits:
     """Hits where (P, H) is True; colour (P, H, 3), depth (P,) or (P, H)."""
     pair, row = torch.nonzero(hit, as_tuple=True)
@@ -78,14 +85,14 @@ def tree_hits(eye: Eye, trees: dict[str, Tensor], moment: Moment) -> Hits:
 
     Args:
         eye: the camera.
-        trees: east, north, radius, top, base (N,), colour (N, 3), conifer (N,) bool, number (N,).
+        trees: east, north, ground, radius, top, base (N,), colour (N, 3), conifer (N,) bool, number (N,).
         moment: gives light, season and fullness.
     """
     thing, column, aside, depth = _meeting(eye, trees["east"], trees["north"], trees["radius"] * 1.15)
     radius, top, base = (trees[name][thing][:, None] for name in ("radius", "top", "base"))
     conifer, number = trees["conifer"][thing][:, None], trees["number"][thing][:, None]
     u = aside[:, None]
-    z = eye.height_m + eye.slope[column] * depth[:, None]
+    z = _height(eye, trees["ground"][thing], column, depth)
     middle, half = 0.5 * (top + base), (0.5 * (top - base)).clamp_min(0.3)
     rough = noise_at(u * 34 + 91 * number, z * 34 + 57 * number)
     fine = noise_at(u * 120 + 13 * number, z * 120)
@@ -114,12 +121,12 @@ def tree_hits(eye: Eye, trees: dict[str, Tensor], moment: Moment) -> Hits:
 
 
 def post_hits(eye: Eye, posts: dict[str, Tensor], moment: Moment, surface: int) -> Hits:
-    """Upright thin things, poles and people: east, north, half_width, top (N,), colour (N, 3), round (N,) bool."""
+    """Upright thin things: east, north, ground, half_width, top (N,), colour (N, 3), round (N,) bool, for people."""
     thing, column, aside, depth = _meeting(
         eye, posts["east"], posts["north"], posts["half_width"] * 1.0 + 0.02
     )
     top, half = posts["top"][thing][:, None], posts["half_width"][thing][:, None]
-    u, z = aside[:, None], eye.height_m + eye.slope[column] * depth[:, None]
+    u, z = aside[:, None], _height(eye, posts["ground"][thing], column, depth)
     body = (z > 0) & (z < top)
     lifted = z / top
     shape = torch.where(lifted > 0.86, 0.42, torch.where(lifted > 0.45, 1.0, 0.75))  # head, shoulders, legs
@@ -136,11 +143,12 @@ def post_hits(eye: Eye, posts: dict[str, Tensor], moment: Moment, surface: int) 
 
 
 def box_hits(eye: Eye, boxes: dict[str, Tensor], moment: Moment) -> Hits:
-    """Cars: two boxes each, body and cabin, met on their sides and on their tops.
+    """Cars: two boxes each, body and cabin, met on their sides and on their tops, tilted lengthwise with the ground.
 
     Args:
         eye: the camera.
-        boxes: east, north, angle, half_length, half_width, bottom, top (N,), colour (N, 3), cabin (N,) bool.
+        boxes: east, north, ground, tilt (rise of the ground along their length), angle, half_length, half_width,
+            bottom, top (N,), colour (N, 3), cabin (N,) bool.
         moment: gives the light.
     """
     reach = torch.hypot(boxes["half_length"], boxes["half_width"])
@@ -159,12 +167,15 @@ def box_hits(eye: Eye, boxes: dict[str, Tensor], moment: Moment) -> Hits:
     thing, column, near, far = thing[met], column[met], near[met], far[met]
     on_end = (enters[0] > enters[1])[met]
     x = start[0][met] + near * ray[0][met]
-    slope = eye.slope[column]
-    z_near, z_far = eye.height_m + slope * near[:, None], eye.height_m + slope * far[:, None]
+    # In the box's own frame the ground is level: a ray has the slope that it has against the tilted ground.
+    tilt = boxes["tilt"][thing]
+    slope = eye.slope[column] - (tilt * ray[0][met])[:, None]
+    level = (eye.height_m - boxes["ground"][thing] - tilt * start[0][met])[:, None]
+    z_near, z_far = level + slope * near[:, None], level + slope * far[:, None]
     bottom, top = boxes["bottom"][thing][:, None], boxes["top"][thing][:, None]
     side = (z_near >= bottom) & (z_near <= top)
     roof = (z_near > top) & (z_far < top)
-    depth = torch.where(roof, (top - eye.height_m) / slope.clamp_max(-1e-4), near[:, None].expand_as(slope))
+    depth = torch.where(roof, (top - level) / slope.clamp_max(-1e-4), near[:, None].expand_as(slope))
     cabin, length = boxes["cabin"][thing][:, None], boxes["half_length"][thing][:, None]
     glass = cabin & side & (z_near > bottom + 0.08) & (z_near < top - 0.1)
     wheel = (
@@ -223,12 +234,15 @@ def car_boxes(spots: Tensor, moment: Moment) -> dict[str, Tensor]:
     return {name: torch.cat([body[name], cabin[name]]) for name in body}
 
 
-def wire_hits(eye: Eye, poles: Tensor, top_deg: float, row_deg: float, tilt_deg: Tensor) -> Hits:
+def wire_hits(
+    eye: Eye, poles: Tensor, ground: Tensor, top_deg: float, row_deg: float, tilt_deg: Tensor
+) -> Hits:
     """Wires between neighbouring tall poles of the table, sagging; one pixel wide, since they are thin.
 
     Args:
         eye: the camera.
         poles: (N, 3) east, north, height, in the order they stand along their line.
+        ground: (N,) elevation of their feet.
         top_deg: elevation of the frame's upper edge.
         row_deg: degrees a row.
         tilt_deg: (W,) how much higher each column looks.
@@ -237,6 +251,7 @@ def wire_hits(eye: Eye, poles: Tensor, top_deg: float, row_deg: float, tilt_deg:
     span = torch.hypot(*(end - start)[:, :2].T)
     strung = (span > 15) & (span < 75) & (start[:, 2] > 7) & (end[:, 2] > 7)
     start, end = start[strung], end[strung]
+    foot, climb = ground[:-1][strung], (ground[1:] - ground[:-1])[strung]
     east, north = torch.sin(eye.azimuth)[None], torch.cos(eye.azimuth)[None]
     along = end - start
     to_start = start[:, :2] - torch.tensor([eye.east_m, eye.north_m], device=poles.device)
@@ -247,6 +262,7 @@ def wire_hits(eye: Eye, poles: Tensor, top_deg: float, row_deg: float, tilt_deg:
     wire, column = torch.nonzero((depth > 1.5) & (depth < 120) & (share >= 0) & (share <= 1), as_tuple=True)
     depth, share = depth[wire, column], share[wire, column]
     hang = start[wire, 2] + share * along[wire, 2] - 4 * share * (1 - share) * 0.9
+    hang = hang + foot[wire] + share * climb[wire]
     pixels, depths = [], []
     for drop in (0.25, 0.7, 1.5):
         elevation = torch.rad2deg(torch.atan2(hang - drop - eye.height_m, depth))

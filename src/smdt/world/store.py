@@ -1,8 +1,9 @@
 """A place on disk: its layers as GeoTIFFs with real coordinates, and its tables beside them.
 
 The folder of a place, simulated or real, holds ``colour.tif``, ``height.tif`` (metres above ground), ``class.tif``
-(:class:`Surface`), ``objects.tif`` (building numbers), ``tables.safetensors`` (buildings, trees, streets, car
-spots, poles) and ``place.json`` (name, attribution, anchor). What was written comes back equal, to the byte.
+(:class:`Surface`), ``objects.tif`` (building numbers), where the place is not flat ``ground.tif`` (elevation of the
+ground), ``tables.safetensors`` (buildings, trees, streets, car spots, poles, skyline) and ``place.json`` (name,
+attribution, anchor). What was written comes back equal, to the byte.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import numpy.typing as npt
 from smdt.errors import ImageryError
 from smdt.files import write_text_whole, write_whole
 from smdt.imagery.raster_writing import write_raster
-from smdt.world.layers import BuildingTable, Place, Street, Surface, TreeTable
+from smdt.world.layers import SKYLINE_AT_M, BuildingTable, Place, Street, Surface, TreeTable
 
 COLOUR_FILE, HEIGHT_FILE, CLASS_FILE, OBJECT_FILE = "colour.tif", "height.tif", "class.tif", "objects.tif"
+GROUND_FILE = "ground.tif"
 TABLE_FILE, PLACE_FILE, ATTRIBUTION_FILE = "tables.safetensors", "place.json", "ATTRIBUTION.txt"
 _FORMAT = "smdt place 1"
 _BUILDINGS = ("centre_m", "half_size_m", "angle_rad", "facade", "storey_m")
@@ -50,7 +52,8 @@ def write_place(place: Place, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / PLACE_FILE).unlink(missing_ok=True)  # last to come back: a half-written folder is no place
-        (folder / ATTRIBUTION_FILE).unlink(missing_ok=True)
+        for name in (ATTRIBUTION_FILE, GROUND_FILE):
+            (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise ImageryError(
             f"cannot be written ({error.strerror})", where=folder, remedy="name a folder you may write to"
@@ -58,6 +61,9 @@ def write_place(place: Place, folder: Path) -> None:
     write_colour(place, folder / COLOUR_FILE)
     height = ("height above ground, metres",)
     _write_layer(place, folder / HEIGHT_FILE, place.height_m[None], height)
+    flat = not place.ground_m.any()
+    if not flat:
+        _write_layer(place, folder / GROUND_FILE, place.ground_m[None], ("elevation of the ground, metres",))
     names = {f"class_{surface.value}": surface.name.lower() for surface in Surface}
     _write_layer(place, folder / CLASS_FILE, place.surface[None], ("surface class",), names)
     _write_layer(place, folder / OBJECT_FILE, place.object_id[None], ("building number",))
@@ -72,7 +78,7 @@ def write_place(place: Place, folder: Path) -> None:
         "pixel_m": place.pixel_m,
         "latitude_deg": place.latitude_deg,
         "longitude_deg": place.longitude_deg,
-    }
+    } | ({} if flat else {"ground": GROUND_FILE})
     write_text_whole(folder / PLACE_FILE, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -90,7 +96,12 @@ def open_place(folder: Path) -> Place:
     height = _read_layer(folder / HEIGHT_FILE, 1, np.float32)[0]
     surface = _read_layer(folder / CLASS_FILE, 1, np.uint8)[0]
     objects = _read_layer(folder / OBJECT_FILE, 1, np.int32)[0]
-    for name, layer in ((HEIGHT_FILE, height), (CLASS_FILE, surface), (OBJECT_FILE, objects)):
+    layers = [(HEIGHT_FILE, height), (CLASS_FILE, surface), (OBJECT_FILE, objects)]
+    ground = np.zeros(surface.shape, np.float32)
+    if facts.pop("ground"):  # folders from before there was terrain say nothing of it: they are flat
+        ground = _read_layer(folder / GROUND_FILE, 1, np.float32)[0]
+        layers.append((GROUND_FILE, ground))
+    for name, layer in layers:
         if layer.shape != colour.shape[1:]:
             raise ImageryError(
                 f"is {_size(layer)} pixels where {COLOUR_FILE} is {_size(colour[0])}",
@@ -106,6 +117,7 @@ def open_place(folder: Path) -> Place:
         widths = tables["streets.width_m"].tolist()
         streets = tuple(Street(points, width) for points, width in zip(pieces, widths, strict=True))
         car_spots, poles = tables["car_spots"], tables["poles"]
+        skyline = tables.get("skyline_m", np.zeros((len(SKYLINE_AT_M), 0), np.float32))
     except (KeyError, ValueError) as error:
         raise ImageryError(f"lacks a table ({error})", where=folder / TABLE_FILE, remedy=_REMEDY) from None
     if int(objects.max()) > len(buildings.angle_rad):
@@ -124,6 +136,8 @@ def open_place(folder: Path) -> Place:
         trees=trees,
         car_spots=car_spots,
         poles=poles,
+        ground_m=ground,
+        skyline_m=skyline,
         **facts,
     )
 
@@ -136,6 +150,8 @@ def _to_tables(place: Place) -> Arrays:
     tables["streets.points_m"] = np.concatenate([np.zeros((0, 2)), *points])
     tables["streets.count"] = np.array([len(piece) for piece in points], np.int64)
     tables["streets.width_m"] = np.array([street.width_m for street in place.streets], np.float64)
+    if place.skyline_m.size:
+        tables["skyline_m"] = place.skyline_m
     return {**tables, "car_spots": place.car_spots, "poles": place.poles}
 
 
@@ -172,7 +188,8 @@ def _read_facts(folder: Path) -> dict[str, Any]:
                 f"is of format '{facts['format']}', not '{_FORMAT}'", where=path, remedy=_REMEDY
             )
         numbers = {name: float(facts[name]) for name in ("pixel_m", "latitude_deg", "longitude_deg")}
-        return {"name": str(facts["name"]), "attribution": str(facts["attribution"]), **numbers}
+        texts = {"name": str(facts["name"]), "attribution": str(facts["attribution"])}
+        return {**texts, **numbers, "ground": "ground" in facts}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ImageryError(f"is damaged ({error})", where=path, remedy=_REMEDY) from None
 

@@ -1,25 +1,29 @@
 """Procedural places: streets, buildings, gardens, fields, woods and shores as raster layers, in several styles.
 
-A style lays out roads and the use of the ground between them; then ground, roads, buildings and plants are drawn in
-this order, in the colours and habits of one region. One configuration gives one place, to the byte.
+A style lays out roads and the use of the ground between them; hills are shaped and roads graded into them; ground,
+roads, buildings and plants are drawn in this order, in the colours and habits of one region. One configuration gives
+one place, to the byte.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from smdt.errors import ConfigError
+from smdt.world.banks import paint_slopes, rocky_share, vary_country_roads
 from smdt.world.blocks import draw_ground
 from smdt.world.canvas import Canvas
+from smdt.world.earthworks import Ground, draw_bank
 from smdt.world.layers import Place, Street, Surface
 from smdt.world.palette import Palette
 from smdt.world.paving import draw_roads
 from smdt.world.plan import Plan
 from smdt.world.sites import build_along_roads
 from smdt.world.streets import PLANS
+from smdt.world.terrain import Terrain, Waves, relief_of
 from smdt.world.vegetation import plant
 
 DEFAULT_ANCHOR = (45.0, -30.0)
@@ -50,6 +54,7 @@ class TownConfig:
         latitude_deg: WGS84, of the south-west corner.
         longitude_deg: WGS84, of the south-west corner.
         style: one of ``STYLES``.
+        relief: how hilly, from 0, flat, to 1, the steep sides of valleys; by style and seed unless given.
     """
 
     seed: int = 0
@@ -59,6 +64,7 @@ class TownConfig:
     latitude_deg: float = DEFAULT_ANCHOR[0]
     longitude_deg: float = DEFAULT_ANCHOR[1]
     style: str = "mixed"
+    relief: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse places that cannot be built."""
@@ -68,6 +74,10 @@ class TownConfig:
             raise ConfigError(f"{self.pixel_m} m per pixel is not between 0.05 and 2", where="pixel_m")
         if self.block_m < 30.0:
             raise ConfigError(f"blocks of {self.block_m} m leave no room for houses", where="block_m")
+        if self.relief is not None and not 0.0 <= self.relief <= 1.0:
+            raise ConfigError(
+                f"a relief of {self.relief:g} is not between 0 (flat) and 1 (steep)", where="relief"
+            )
         if self.style not in STYLES:
             raise ConfigError(
                 f"there is no style '{self.style}'", where="style", remedy=f"use one of {', '.join(STYLES)}"
@@ -95,11 +105,44 @@ def build_town(config: TownConfig) -> Place:
     style = style_of(config)
     palette = Palette.draw(rng)
     plan = PLANS[style](rng, palette, config.side_m, config.block_m)
+    relief = relief_of(style, config.seed) if config.relief is None else config.relief
+    hills = np.random.default_rng(
+        [config.seed, 29]
+    )  # of their own, so that a flat place is what it was without hills
+    if relief:
+        vary_country_roads(hills, plan, palette, style, relief)
     canvas = Canvas.blank(rng, config.side_m, config.pixel_m)
     draw_ground(rng, canvas, palette, plan)
     _draw_islands_and_roads(rng, canvas, palette, plan)
+    terrain = Terrain.draw(hills, relief, plan, config.side_m) if relief else None
+    ground = _shape_ground(hills, canvas, palette, terrain) if terrain else None
     build_along_roads(rng, canvas, palette, plan)
     plant(rng, canvas, palette, plan)
+    place = _finished(config, style, canvas, plan)
+    if terrain is None or ground is None:
+        return place
+    ground.lay_pads(canvas)
+    plain = float(np.median([ground.level[0], ground.level[-1], ground.level[:, 0], ground.level[:, -1]]))
+    return replace(
+        place,
+        ground_m=ground.on_canvas(canvas.size_px),
+        skyline_m=terrain.skyline(hills, plain),
+    )
+
+
+def _shape_ground(rng: np.random.Generator, canvas: Canvas, palette: Palette, terrain: Terrain) -> Ground:
+    """The ground with all roads graded into it; what is steep is painted bare."""
+    ground = Ground.of(terrain, canvas.side_m)
+    roads = terrain.plan.roads
+    if roads:
+        banks = [draw_bank(rng, road, rocky_share(palette)) for road in roads]
+        ground.lay_roads(roads, banks, terrain, Waves.draw(rng, 7.0, 26.0, 12, 0.12))
+    paint_slopes(rng, canvas, palette, ground, tended=any(road.urban for road in roads))
+    return ground
+
+
+def _finished(config: TownConfig, style: str, canvas: Canvas, plan: Plan) -> Place:
+    """The place that a canvas shows, flat."""
     return Place(
         name=f"simulated {style} place, seed {config.seed}",
         colour=np.clip(canvas.colour, 0, 255).astype(np.uint8),
