@@ -3,7 +3,7 @@
 `transformer`, `compact`, SAFA's aggregation and a siamese in Sample4Geo's manner are trained by the shared loop on one
 set of simulated pairs, in batches that are mined and changed alike, and judged on pairs of towns that no row has been
 trained on. What is a method's own stays its own: its loss, its rates, its mapping, its start. Each row is a file in
-`configs/`, which `smdt train retrieval` takes too. A row that is done is not made again, and one that was stopped goes on.
+`configs/`, which `smdt train retrieval` takes too. A row that is done is not made again; one that was stopped goes on.
 
 Two sizes: `small` for one CPU thread, of pictures of 64×256 and a Transformer of four narrow layers; and `full`, of the
 published sizes, for a GPU.
@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,7 @@ def trained(name: str, settings: RetrievalTraining, device: torch.device) -> dic
             report(step, figures)
 
         train_retrieval(replace(settings, resume=begun), note)
-    steps = [after - before for before, after in zip(stops, stops[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(stops)]
     if not steps:  # it had been trained already, and no more than judging was missing
         return {"pairs_per_second_trained": None, "timed_steps": 0}
     speed = settings.batch / statistics.median(steps)
