@@ -103,7 +103,7 @@ SIZES = {
             "sample4geo": "sample4geo-small.yaml",
         },
         _PAIRS
-        | {"town_seeds": "500-509", "count": 1400, "val_share": 0.3, "town_side_m": 450.0}
+        | {"town_seeds": "500-509", "count": 1300, "val_share": 0.3, "town_side_m": 600.0}
         | {"aerial_px": 160, "height_px": 64},
         steps=120,
         batch=24,
@@ -117,7 +117,7 @@ SIZES = {
             "sample4geo": "sample4geo-worlds-gpu.yaml",
         },
         _PAIRS
-        | {"town_seeds": "500-739", "count": 44416, "val_share": 0.2, "town_side_m": 600.0}
+        | {"town_seeds": "500-739", "count": 44416, "val_share": 0.2, "town_side_m": 700.0}
         | {"aerial_px": 400, "height_px": 144},
         steps=20000,
         batch=64,
