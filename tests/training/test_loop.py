@@ -153,6 +153,29 @@ def test_a_full_disk_is_told_and_keeps_the_last_good_checkpoint(
     assert checkpoint.newest_readable(tmp_path)[1]["step"] == 2
 
 
+@pytest.mark.skipif(os.name != "posix", reason="limits what a process may write")
+def test_a_write_that_the_system_itself_refuses_is_told_and_keeps_the_last_good_checkpoint(
+    tmp_path: Path,
+) -> None:
+    import resource
+
+    settings = _settings(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_up(step: int, _: dict[str, float]) -> None:
+        if step == 3:  # from now on no file can be larger than half a checkpoint
+            half = checkpoint.checkpoint_path(tmp_path, 2).stat().st_size // 2
+            resource.setrlimit(resource.RLIMIT_FSIZE, (half, before[1]))
+
+    try:
+        with pytest.raises(TrainingError, match=r"step-00000004.*of step 2 is kept.*make room"):
+            run(toy.Toy(settings), settings, fill_up)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000002.pt"]
+    assert checkpoint.newest_readable(tmp_path)[1]["step"] == 2
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_a_number_stops_with_the_batch_before_it_does_harm(
     value: float, tmp_path: Path

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +22,7 @@ from smdt.retrieval.siamese import Siamese, imagenet_lite0_state
 from smdt.training.loop import run
 from smdt.training.pairs import ViewPairs, WorldPairs
 from smdt.training.rates import parameter_groups, warm_cosine
-from smdt.training.retrieval import RetrievalTrainer, RetrievalTraining, train_retrieval
+from smdt.training.retrieval import RetrievalTrainer, RetrievalTraining, build_model, train_retrieval
 from smdt.training.retrieval_views import ViewMaker
 from smdt.world.dataset import PairConfig
 from smdt.world.store import write_place
@@ -293,6 +296,81 @@ def test_the_published_loss_trains_a_transformer_in_parts_as_at_once(
     model: Encoder = load_model(str(tmp_path / "whole"))
     assert model.config.family == "transformer"
     assert not model.finds_heading
+
+
+def test_two_processes_of_torchrun_in_parts_train_the_model_that_one_trains_at_once(
+    pairs_folder: Path, tmp_path: Path
+) -> None:
+    """The contrast runs over the batch of all processes and parts, by the command that the documentation gives."""
+    config = tmp_path / "training.yaml"
+    still = {"turn_deg": 0, "narrow_share": 0, "photometric": 0}  # what is random differs between processes
+    model = {"variant": "tiny-patch", "dropout": 0}
+    loss = {"family": "transformer", "model": model, "loss": "triplet", "learning_rate": 1e-3}
+    settings = {"dataset": "folder", "height_px": 32, "width_px": 128, "workers": 0, **still, **loss}
+    config.write_text(json.dumps(settings))
+    in_parts = tmp_path / "parts.yaml"
+    in_parts.write_text(json.dumps(settings | {"parts": 2}))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "smdt.app.cli", "train", "retrieval", "--config", in_parts, "--root", pairs_folder]
+    command += [
+        "--steps",
+        "3",
+        "--batch",
+        "8",
+        "--accelerator",
+        "cpu",
+        "--devices",
+        "2",
+        "--out",
+        tmp_path / "two",
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        list(map(str, command)), env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    changes = {"root": pairs_folder, "out": tmp_path / "one", "steps": 3, "batch": 8, "accelerator": "cpu"}
+    train_retrieval(load_settings(RetrievalTraining, config, changes))
+    two, one = (load_model(str(tmp_path / name)).state_dict() for name in ("two", "one"))
+    torch.manual_seed(0)
+    start = build_model(load_settings(RetrievalTraining, config, changes), 0.0).state_dict()
+    moved = 0
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, rtol=0, atol=1e-4)
+        moved += int((weight - start[name]).abs().max() > 3e-4)
+    assert moved > len(one) // 2
+    assert json.loads((tmp_path / "two" / "training.json").read_text())["device"].endswith("2 processes")
+
+
+def test_trunks_of_other_families_start_from_imagenet_if_they_are_told_to(tmp_path: Path) -> None:
+    sizes = {"height_px": 64, "width_px": 256, "turn_deg": 0.0, "narrow_share": 0.0, "freeze": None}
+    state = imagenet_lite0_state()
+    for family, mapping in (("safa", "polar"), ("sample4geo", "none")):
+        model = {"backbone": "tf_efficientnet_lite0"}
+        settings = _settings(tmp_path, family=family, mapping=mapping, model=model, pretrained=True, **sizes)
+        for trunk in build_model(settings, 0.0).trunks():
+            for name, weight in trunk.state_dict().items():
+                assert torch.equal(weight, state[name])
+        drawn = build_model(replace(settings, pretrained=False), 0.0).trunks()[0].state_dict()
+        assert not torch.equal(drawn["conv_stem.weight"], state["conv_stem.weight"])
+    with pytest.raises(ConfigError, match="import-weights"):
+        build_model(_settings(tmp_path, **{**_TINY_TRANSFORMER, "pretrained": True}), 0.0)
+
+
+def test_weights_that_cannot_be_fetched_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
+    create = timm.create_model
+
+    def offline(*names: Any, pretrained: bool = False, **options: Any) -> Any:
+        if pretrained:
+            raise ConnectionError("no network")
+        return create(*names, pretrained=pretrained, **options)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    settings = _settings(tmp_path, family="sample4geo", mapping="none", pretrained=True)
+    with pytest.raises(ModelError, match="test_efficientnet: its ImageNet weights could not be fetched"):
+        build_model(settings, 0.0)
 
 
 def test_a_loss_that_is_no_number_names_the_pairs(pairs_folder: Path, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 import csv
+import gc
 import json
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -299,3 +301,30 @@ def test_sides_of_tiles_vary_as_the_table_says(crossroads: Sources, tmp_path: Pa
         write_pairs(tmp_path / "a", [crossroads()], replace(config, tile_factors=(1.0,)))
     with pytest.raises(SmdtError, match="--tile-factors"):
         replace(SMALL, tile_factors=(0.1,))
+
+
+def test_one_place_is_in_memory_at_a_time(crossroads: Sources, tmp_path: Path) -> None:
+    living: list[weakref.ref[Place]] = []
+    seen: list[int] = []
+
+    class Watched:
+        def __init__(self, seed: int) -> None:
+            self.source = crossroads(name=f"watched {seed}", seed=seed)
+
+        @property
+        def key(self) -> str:
+            return self.source.key
+
+        def open(self) -> Place:
+            seen.append(sum(one() is not None for one in living))
+            place = self.source.open()
+            living.append(weakref.ref(place))
+            return place
+
+    gc.collect()
+    gc.disable()  # or it may be luck
+    try:
+        write_pairs(tmp_path / "set", [Watched(seed) for seed in range(4)], replace(SMALL, count=8))
+    finally:
+        gc.enable()
+    assert seen == [0] * 8  # once for the plan, once to be rendered

@@ -27,6 +27,7 @@ from smdt.errors import ConfigError, ModelError
 from smdt.files import write_whole
 from smdt.retrieval.compact import Compact
 from smdt.retrieval.encoder import Encoder
+from smdt.retrieval.imagenet import start_from_imagenet
 from smdt.retrieval.losses import (
     Temperature,
     centred,
@@ -81,6 +82,8 @@ def build_model(settings: RetrievalTraining, tile_side_m: float) -> Encoder:
                 where=settings.start,
                 remedy="start from a model of the same family and sizes",
             ) from error
+    elif settings.pretrained:
+        start_from_imagenet(model)
     elif isinstance(model, Siamese | Compact) and model.config.backbone == "tf_efficientnet_lite0":
         model.trunk.load_state_dict(imagenet_lite0_state(), strict=False)
     return model

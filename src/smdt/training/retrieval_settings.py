@@ -30,6 +30,8 @@ class RetrievalTraining(LoopSettings):
         width_px: columns of both views.
         start: a model (name or folder) whose weights to start from, of the same shape. Unless given, siamese
             and compact models of EfficientNet-Lite0 start from ImageNet's, others from random ones.
+        pretrained: start the trunks of models on a timm backbone from ImageNet's weights; those of other backbones than
+            EfficientNet-Lite0 are fetched by timm.
         freeze: names of parameters that stay as they are: beginnings of them, or patterns such as ``*.conv_dw.*``;
             unless given, edges and textures of the siamese and compact models.
         batch: pairs a step, over all processes.
@@ -88,6 +90,7 @@ class RetrievalTraining(LoopSettings):
     height_px: int = 128
     width_px: int = 512
     start: str | None = None
+    pretrained: bool = False
     freeze: tuple[str, ...] | None = None
     batch: int = 32
     parts: int = 1

@@ -172,6 +172,7 @@ def draw_plan(
             found = found[np.argsort(np.abs(found - np.array(place.size_m) / 2).max(axis=1), kind="stable")]
         opened.append((source.key, place.name, place_fingerprint(place), place.attribution))
         spots.append(found)
+        del place  # before the next is opened
     report("opening places", len(places), len(places))
     shares = even_shares(config.count, [len(found) for found in spots])
     if sum(shares) < config.count:

@@ -13,10 +13,11 @@ where it was. The same settings and seed give the same bytes, with any number of
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,14 +96,29 @@ def write_pairs(
         there += len(part.positions_m) - len(missing)
         report("rendering pairs", there, config.count)
         if missing:
-            writer = _PairWriter(out, _reopen(source, part, out), part, plan.val_from, config, missing)
-            for problem in DataLoader(writer, batch_size=None, num_workers=workers):
-                if problem is not None:
-                    raise problem
+            for _ in _written(out, source, part, plan.val_from, config, missing, workers):
                 there += 1
                 report("rendering pairs", there, config.count)
+            gc.collect()  # a place's renderer and its views refer to each other: garbage by the gigabyte
     _finish(out, plan)
     return plan
+
+
+def _written(
+    out: Path,
+    source: PlaceSource,
+    part: PlacePairs,
+    val_from: int,
+    config: PairSetConfig,
+    numbers: Sequence[int],
+    workers: int,
+) -> Iterator[None]:
+    """Render and write pairs of one place; nothing is kept of it when all are written."""
+    writer = _PairWriter(out, _reopen(source, part, out), part, val_from, config, numbers)
+    for problem in DataLoader(writer, batch_size=None, num_workers=workers):
+        if problem is not None:
+            raise problem
+        yield
 
 
 def pair_id(number: int) -> str:
