@@ -12,10 +12,11 @@ from torch import Tensor
 
 from smdt.config import load_settings
 from smdt.errors import ConfigError, DatasetError, ModelError, SmdtError, TrainingError
+from smdt.imagenet_weights import imagenet_lite0_state
 from smdt.retrieval.encoder import Encoder
 from smdt.retrieval.matching import best_turn, circular_scores, normalise_queries
 from smdt.retrieval.models import fingerprint, load_model
-from smdt.retrieval.siamese import Siamese, imagenet_lite0_state
+from smdt.retrieval.siamese import Siamese
 from smdt.training.loop import run
 from smdt.training.pairs import ViewPairs, WorldPairs
 from smdt.training.rates import parameter_groups, warm_cosine

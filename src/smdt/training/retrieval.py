@@ -25,6 +25,7 @@ from smdt.data.images import ViewSettings
 from smdt.data.pairs import PairSplit
 from smdt.errors import ConfigError, ModelError
 from smdt.files import write_whole
+from smdt.imagenet_weights import imagenet_lite0_state
 from smdt.retrieval.compact import Compact
 from smdt.retrieval.encoder import Encoder
 from smdt.retrieval.losses import (
@@ -37,7 +38,7 @@ from smdt.retrieval.losses import (
 from smdt.retrieval.matching import circular_scores, normalise_queries
 from smdt.retrieval.mining import shown_places
 from smdt.retrieval.models import create_model, family_classes, load_model, save_model
-from smdt.retrieval.siamese import Siamese, imagenet_lite0_state
+from smdt.retrieval.siamese import Siamese
 from smdt.training.accumulation import backward_in_parts
 from smdt.training.augmentation import GroundAugmentation
 from smdt.training.epochs import Epochs
