@@ -105,6 +105,19 @@ def test_every_network_learns_in_a_step_and_the_labels_get_better(tmp_path: Path
     assert load_cgan(str(tmp_path)).config == chosen.config()
 
 
+def test_discriminators_that_come_in_late_end_at_the_rate_of_the_generators(tmp_path: Path) -> None:
+    chosen = settings(tmp_path, steps=8, adversarial_from=0.5, decay_from=0.25, learning_rate=8e-4)
+    train(chosen)
+    with (tmp_path / "logs" / "figures.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    generators, discriminators = (
+        [float(row[f"rate/{name}"]) for row in rows] for name in ("generators", "discriminators")
+    )
+    assert generators[3:] == pytest.approx([8e-4 * share for share in (4 / 6, 3 / 6, 2 / 6, 1 / 6, 0)], 1e-4)
+    assert discriminators[4:] == pytest.approx(generators[4:], 1e-4)
+    assert discriminators[3] == pytest.approx(generators[3], 1e-4)  # what their first step will be made with
+
+
 def test_no_leak_what_is_made_in_a_step_does_not_depend_on_the_ground_image(tmp_path: Path) -> None:
     made: list[list[Tensor]] = []
     for ground in (0, 1):

@@ -24,7 +24,6 @@ from smdt.geometry.mapping import (
 )
 from smdt.geometry.panorama import PanoramaFrame, crop_elevation, turn_panorama
 
-
 GroundViewOf = Callable[[Tensor, float, Path], Tensor]
 
 

@@ -63,7 +63,7 @@ class GroundViews:
         return resized.clamp(0.0, 1.0)
 
     def of_file(self, image: Tensor, side_m: float, path: Path) -> Tensor:
-        """Ig′ (3, H, W) of one square image (3, S, S) uint8 of a file: what :class:`smdt.data.images.PairImages` asks."""
+        """Ig′ (3, H, W) of a file's square image (3, S, S) uint8, as :class:`smdt.data.images.PairImages` asks."""
         return self.of_tiles(image[None], side_m, path)[0]
 
 

@@ -25,7 +25,7 @@ def embed_ground(model: Encoder, panoramas: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def embed_mapped(model: Encoder, mapped: Tensor) -> Tensor:
-    """Strips (B, C, W) float32, on the CPU, of aerial images as the model reads them already, (B, 3 or 6, H, W) in [0, 1]."""
+    """Strips (B, C, W) float32, on the CPU, of what the aerial branch reads, (B, 3 or 6, H, W) in [0, 1]."""
     return _embed(model, mapped, "aerial")
 
 

@@ -188,7 +188,12 @@ class DualCganTrainer(Trainable):
         def share(step: int) -> float:
             return 1.0 if step <= start else max(0.0, (steps - step) / max(1.0, steps - start))
 
-        self.schedules = {name: LambdaLR(one, share) for name, one in self.optimisers.items()}
+        # A schedule steps with its optimiser, and the discriminators' does not before they come in.
+        late = int(settings.adversarial_from * settings.steps)
+        self.schedules = {
+            "generators": LambdaLR(self.optimisers["generators"], share),
+            "discriminators": LambdaLR(self.optimisers["discriminators"], lambda done: share(late + done)),
+        }
 
     def _adam(self, *networks: nn.Module) -> torch.optim.Optimizer:
         parameters = [one for network in networks for one in network.parameters()]
