@@ -157,13 +157,35 @@ class Compact(Encoder):
             return self.joined(*(self._back(half, view, reach) for half in features.chunk(2, dim=1)))
         return self._back(features, view, reach)
 
+    def features(self, images: Tensor) -> Tensor:
+        """The trunk's features: what a training can compute once when nothing but the head learns.
+
+        Args:
+            images: as for :meth:`front`.
+
+        Returns:
+            (B, C'', H/16, W/16), or of mapped tiles and Ig′ (B, 2C'', H/16, W/16).
+        """
+        parts = images.chunk(images.shape[1] // 3, dim=1)
+        return torch.cat([self._late(self._front(one), _BACK_REACH) for one in parts], dim=1)
+
+    def head(self, features: Tensor, view: View) -> Tensor:
+        """Strips (B, C, W/16) of what :meth:`features` gives of a view."""
+        if view == "aerial" and self.ground_view_weight is not None:
+            return self.joined(*(self._strip(half, view) for half in features.chunk(2, dim=1)))
+        return self._strip(features, view)
+
     def _back(self, features: Tensor, view: View, reach: int) -> Tensor:
+        return self._strip(self._late(features, reach), view)
+
+    def _late(self, features: Tensor, reach: int) -> Tensor:
+        """The trunk's features of its early ones."""
         ratio = _STRIDE // _FRONT_STRIDE
         reach = min(reach, features.shape[-1] // ratio * ratio)
         features = _wrapped(features, reach)
         for stage in list(self._stages())[self.front_stages :]:
             features = stage(features)
-        return self._strip(_cut(features, reach // ratio), view)
+        return _cut(features, reach // ratio)
 
     def front_modules(self) -> tuple[nn.Module, ...]:
         """The modules of :meth:`front`, in order; none where the backbone cannot be split."""

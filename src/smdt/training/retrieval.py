@@ -282,7 +282,10 @@ class RetrievalTrainer(Trainable):
         if self._last is None:
             return
         for number in range(min(_PICTURED, len(self._last.ground))):
-            rows = [self._last.ground[number], *self._last.aerial[number].unflatten(0, (-1, 3))]
+            rows = [
+                self._last.ground[number],
+                *self._last.aerial[number].chunk(self._last.aerial.shape[1] // 3),
+            ]
             width = max(one.shape[-1] for one in rows)
             padded = [F.pad(one.float().cpu(), (0, width - one.shape[-1])) for one in rows]
             shown = (torch.cat(padded, dim=1) * 255.0).round().clamp(0, 255).byte()

@@ -3,7 +3,8 @@
 Most of a compact model's time goes into the early stages of its trunk. Where these do not learn, their output for a
 version of a picture (its light, its mirror image) is the same in every step. The world's turns and narrow fields of
 view need no versions: features are a circle as pictures are, so turning by whole columns of features is an index, and a
-version is turned by the pixels in between.
+version is turned by the pixels in between. Where the whole trunk stays as it is and the head alone learns, what is
+kept is the trunk's output.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class FrontCache:
     of :class:`ViewMaker` up to a column of features.
 
     Args:
-        settings: how pairs are changed.
+        settings: how pairs are changed; with ``trunk_share`` 0 the head alone learns.
         model: whose front it is; its weights there must not change any more.
         pairs: the data set's, with its labels where the views ask for them.
         views: makes the versions.
@@ -76,10 +77,11 @@ class FrontCache:
                 remedy="choose a compact model with an EfficientNet, or set front_versions: 0",
             )
         self.settings, self.model, self.pairs, self.views = settings, model, pairs, views
+        self.head_alone = settings.trunk_share == 0
         config, kept = model.config, (settings.front_versions, len(pairs.split.queries))
         with torch.inference_mode():
             shapes = [
-                model.front(torch.zeros(1, config.image_channels(view), *config.image_shape(view))).shape[1:]
+                self._early(torch.zeros(1, config.image_channels(view), *config.image_shape(view))).shape[1:]
                 for view in VIEWS
             ]
         self.stride = config.width_px // shapes[0][-1]
@@ -143,7 +145,10 @@ class FrontCache:
 
     def _front(self, loop: Loop, images: Tensor) -> Tensor:
         with loop.autocast():
-            return self.model.front(images).to("cpu", torch.float16)
+            return self._early(images).to("cpu", torch.float16)
+
+    def _early(self, images: Tensor) -> Tensor:
+        return self.model.features(images) if self.head_alone else self.model.front(images)
 
     def _version(
         self, pairs: ViewPairs, version: int, first: int, device: torch.device
@@ -199,7 +204,11 @@ class FrontCache:
 
     def back(self, features: Tensor, view: View) -> Tensor:
         """Strips (B, C, W') of a view's features, fast: at the seam the circle is closed only nearly."""
-        return self.model.back(features, NEAR_REACH, view)
+        return (
+            self.model.head(features, view)
+            if self.head_alone
+            else self.model.back(features, NEAR_REACH, view)
+        )
 
     def _versions(self, step: int) -> Tensor:
         """The versions that a step may use: of the world or of the mirrored world, alike in all processes."""

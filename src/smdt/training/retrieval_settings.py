@@ -45,7 +45,8 @@ class RetrievalTraining(LoopSettings):
         margin_scale: γ of the triplet loss.
         smoothing: share of InfoNCE's target that is spread over all.
         learning_rate: peak rate.
-        trunk_share: the rate of parts that start from weights of another task, as a share of that; 0 freezes them.
+        trunk_share: the rate of parts that start from weights of another task, as a share of that; 0 freezes them, and
+            with ``front_versions`` their output is kept, so that a step takes milliseconds.
         weight_decay: of AdamW.
         warm_up: steps until the peak; a twentieth of all unless given. The rate then falls by a cosine.
         head_steps: first steps in which those parts stay as they are, and the rest learns alone.
