@@ -1,11 +1,11 @@
 """What does each stage of the method add to retrieval: mapping, keep and remove pictures, and the ground view Ig′?
 
 Every row trains the same network (family compact, its ImageNet trunk frozen, the head learned) with the same steps on
-the same rendered pairs of simulated towns, and is judged on the same pairs of held-out towns (TownBench's nine, smaller)
-and, with --cvusa, on a CVUSA folder. Rows differ in the key ``align`` alone; the raw aerial image, which has no azimuth,
-is pooled into one global descriptor of as many numbers. Ground views and labels are made once and shared. A row's figures
-are means over seeds of the training; intervals are of queries drawn anew (95 %), differences are paired by query.
-What is done stands in --json and is not done again.
+the same rendered pairs of simulated towns, and is judged on the same pairs of held-out towns (TownBench's nine, but
+smaller) and, with --cvusa, on a CVUSA folder. Rows differ in the key ``align`` alone; the raw aerial image, which has
+no azimuth, is pooled into one global descriptor of as many numbers. Ground views and labels are made once and shared.
+A row's figures are means over seeds of the training; intervals are of queries drawn anew (95 %), differences are
+paired by query. What is done stands in --json and is not done again.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from smdt.data import open_split
 from smdt.errors import ConfigError
 from smdt.evaluate import EvaluateConfig, evaluate
 from smdt.files import write_text_whole
-from smdt.townbench import TownBenchConfig, run_townbench, write_townbench
+from smdt.townbench import STYLES_BY_SEED, require_held_out
 from smdt.training.retrieval import train_retrieval
 from smdt.training.retrieval_settings import RetrievalTraining
 from smdt.world.pair_plan import PairSetConfig
 from smdt.world.pairs import write_pairs
 from smdt.world.places import TownPlace
 
-TOWN_SEEDS = range(440, 452)
+TOWN_SEEDS = range(440, 448)
 """Towns that neither the GAN nor the segmenter that ship have learned from."""
-TOWN_SIDE_M, HEIGHT_PX, WIDTH_PX = 520.0, 64, 256
+TOWN_SIDE_M, TILE_SIDE_M, HEIGHT_PX, WIDTH_PX = 480.0, 160.0, 64, 256
 RESAMPLES = 4000
 _KEEP_REMOVE = {"keep_share": 0.1, "remove_share": 0.1, "segmenter": "town"}
 
@@ -125,45 +125,50 @@ def run_row(row: Row, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     )
     trained = time.monotonic()
     model.eval()
-    bench = run_townbench(model, options.work / "townbench", bench_config(options))
     found: dict[str, Any] = {"loss": figures.get("loss"), "training_s": round(trained - started, 1)}
     if model.ground_view_weight is not None:
         found["ground_view_weight"] = round(float(model.ground_view_weight.detach().abs().mean()), 4)
-    for condition in bench.conditions:
-        found["known" if condition.heading_known else "unknown"] = condition.ranks.tolist()
+    judged = {"": open_split("cvusa", options.work / "judged", "val")}
     if options.cvusa:
-        split = open_split("cvusa", options.cvusa, options.cvusa_split)
+        judged["real "] = open_split("cvusa", options.cvusa, options.cvusa_split)
+    for prefix, split in judged.items():
         for condition in evaluate(model, split, EvaluateConfig(unknown_heading=True)).conditions:
-            found["real known" if condition.heading_known else "real unknown"] = condition.ranks.tolist()
+            name = "known" if condition.heading_known else "unknown"
+            found[prefix + name] = condition.ranks.tolist()
     found["judging_s"] = round(time.monotonic() - trained, 1)
     return found
 
 
-def bench_config(options: argparse.Namespace) -> TownBenchConfig:
-    """TownBench's towns, smaller."""
-    return TownBenchConfig(pairs=options.pairs, town_side_m=TOWN_SIDE_M, fields_of_view_deg=(360.0,))
+def pair_set(count: int, seed: int, *, judged: bool) -> PairSetConfig:
+    """How pairs are drawn; those to judge on stand close together in the middle of their towns, as TownBench's."""
+    return PairSetConfig(
+        count=count,
+        seed=seed,
+        aerial_px=256,
+        tile_side_m=TILE_SIDE_M,
+        height_px=HEIGHT_PX,
+        width_px=round(5.5 * HEIGHT_PX),
+        max_offset_m=4.0,
+        apart_m=10.0,
+        val_share=1.0 if judged else 0.0,
+        dense=judged,
+        labels=False,
+    )
 
 
 def render(options: argparse.Namespace) -> None:
     """Render all pairs that are not there."""
-    config = PairSetConfig(
-        count=options.train_pairs,
-        seed=1,
-        aerial_px=256,
-        tile_side_m=160.0,
-        height_px=128,
-        width_px=704,
-        max_offset_m=4.0,
-        apart_m=10.0,
-        val_share=0.0,
-        labels=False,
-    )
-    towns = [TownPlace(seed, TOWN_SIDE_M) for seed in TOWN_SEEDS]
     said = _said("pairs")
-    write_pairs(options.work / "pairs", towns, config, progress=lambda _, done, total: said(done, total))
-    write_townbench(
-        options.work / "townbench", bench_config(options), lambda _, done, total: said(done, total)
-    )
+
+    def told(_: str, done: int, total: int) -> None:
+        said(done, total)
+
+    towns = [TownPlace(seed, TOWN_SIDE_M) for seed in TOWN_SEEDS]
+    config = pair_set(options.train_pairs, 1, judged=False)
+    write_pairs(options.work / "pairs", towns, config, progress=told)
+    unseen = [TownPlace(seed, TOWN_SIDE_M, style=style) for seed, style in STYLES_BY_SEED.items()]
+    config = pair_set(options.pairs, 2, judged=True)
+    write_pairs(options.work / "judged", unseen, config, check=require_held_out, progress=told)
 
 
 def _said(what: str) -> Any:
@@ -239,9 +244,9 @@ def main() -> None:
     parser.add_argument(
         "--json", type=Path, required=True, help="results; what stands there is not done again"
     )
-    parser.add_argument("--pairs", type=int, default=450, help="of held-out towns, to judge on")
-    parser.add_argument("--train-pairs", type=int, default=576)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--pairs", type=int, default=360, help="of held-out towns, to judge on")
+    parser.add_argument("--train-pairs", type=int, default=384)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--versions", type=int, default=2, help="of each picture, in other light")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--cgan", default="dual-cgan", help="dual-cgan, or a folder")
