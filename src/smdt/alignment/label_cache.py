@@ -25,6 +25,7 @@ class PanoramaLabels:
         cache: a folder that keeps what was labelled; None: nothing is kept.
 
     Attributes:
+        fingerprint: of the segmenter.
         made: panoramas labelled since the beginning.
         found: panoramas whose labels were there.
 
@@ -34,7 +35,8 @@ class PanoramaLabels:
 
     def __init__(self, name: str, cache: Path | None = None) -> None:
         self.segmenter = load_segmenter(name)
-        self.folder = None if cache is None else cache / segmenter_fingerprint(self.segmenter, name)
+        self.fingerprint = segmenter_fingerprint(self.segmenter, name)
+        self.folder = None if cache is None else cache / self.fingerprint
         self.made = self.found = 0
 
     def of_panorama(self, image: Tensor, elevation_deg: float) -> Tensor:

@@ -36,7 +36,13 @@ class GroundViews:
 
     def __init__(self, cgan: DualCgan, size_px: tuple[int, int], cache: Path | None = None) -> None:
         self.cgan, self.size_px = cgan, size_px
-        self.cache = None if cache is None else GroundViewCache(cgan, cache)
+        self.cache: GroundViewCache | None = None
+        if cache is not None:
+            self.keep_in(cache)
+
+    def keep_in(self, cache: Path) -> None:
+        """Take pictures from a folder, and keep there what is made."""
+        self.cache = GroundViewCache(self.cgan, cache)
 
     def of_tiles(self, tiles: Tensor, side_m: float, where: Path | None = None) -> Tensor:
         """Ig′ of tiles of one side.

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from smdt.alignment.dual_cgan import DualCganConfig, cut_tile, map_tiles
+from smdt.alignment.label_cache import PanoramaLabels
 from smdt.alignment.labels import merge_labels
 from smdt.data import open_split
 from smdt.data.images import PairImages, ViewSettings
@@ -156,26 +157,35 @@ class WorldPairs:
 
 
 class DatasetPairs:
-    """Pairs of a data set whose panoramas have labels: CVUSA with its annotations.
+    """Pairs of a data set whose panoramas have labels (CVUSA with its annotations), or get them from a segmenter.
 
     Args:
         config: sizes and mapping.
-        dataset: ``cvusa``.
+        dataset: ``cvusa``, or with a labeller any other.
         root: its folder.
         split: of the data set.
+        labeller: makes the labels, instead of the data set's own.
 
     Raises:
         DatasetError: if a panorama has no labels, or the data set is incomplete.
     """
 
-    def __init__(self, config: DualCganConfig, dataset: str, root: str, split: str) -> None:
+    def __init__(
+        self,
+        config: DualCganConfig,
+        dataset: str,
+        root: str,
+        split: str | None,
+        labeller: PanoramaLabels | None = None,
+    ) -> None:
         opened = open_split(dataset, root, split)
+        self.labeller, self._elevation_deg = labeller, opened.elevation_deg
         unlabelled = [query for query in opened.queries if query.labels_path is None]
-        if unlabelled:
+        if unlabelled and labeller is None:
             raise DatasetError(
                 f"{len(unlabelled)} of {len(opened.queries)} panoramas have no labels, this one first",
                 where=unlabelled[0].path,
-                remedy="label them with `smdt segment`, or use a data set with annotations",
+                remedy="name a segmenter, or use a data set with annotations",
             )
         self._ground = PairImages(opened, "query", ViewSettings(config.height_px, config.width_px))
         self._config, self._opened, self.count = config, opened, len(opened.queries)
@@ -188,8 +198,12 @@ class DatasetPairs:
         require_square(square, reference.path)
         tile = cut_tile(square, 2.0 * reference.half_side_m, self._config.tile_side_m, reference.path)
         aerial = map_tiles(tile[None], self._config)[0]
-        labels = merge_labels(self._ground.labels(number), "cvusa", query.labels_path)
-        return CganPair(_bytes(aerial), labels, _bytes(self._ground[number][0]), query.id)
+        image = _bytes(self._ground[number][0])
+        if self.labeller is not None:
+            labels = self.labeller.of_panorama(image, self._elevation_deg)
+        else:
+            labels = merge_labels(self._ground.labels(number), "cvusa", query.labels_path)
+        return CganPair(_bytes(aerial), labels, image, query.id)
 
     def samples(self, count: int) -> list[CganPair]:
         """The first pairs."""

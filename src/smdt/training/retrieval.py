@@ -80,7 +80,10 @@ def build_model(settings: RetrievalTraining, tile_side_m: float) -> Encoder:
     model = create_model(settings.family, {**given, "name": settings.name, "tile_side_m": tile_side_m})
     if settings.start is not None:
         try:
-            model.load_state_dict(load_model(settings.start).state_dict())
+            state = load_model(settings.start).state_dict()
+            if model.ground_view_weight is not None:  # a start that read the mapped tile alone has none
+                state.setdefault("ground_view_weight", model.ground_view_weight.detach())
+            model.load_state_dict(state)
         except RuntimeError as error:
             raise ModelError(
                 f"its weights do not fit the model to train ({str(error).splitlines()[-1].strip()})",
