@@ -24,7 +24,7 @@ from smdt.alignment.labels import merge_labels
 from smdt.data import open_split
 from smdt.data.images import PairImages, ViewSettings
 from smdt.data.transforms import load_image, require_square
-from smdt.errors import DatasetError
+from smdt.errors import DatasetError, SmdtError
 from smdt.world.dataset import PairConfig, PairSource
 from smdt.world.render import street_positions
 
@@ -287,19 +287,24 @@ def _order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
     return np.random.default_rng([seed, 41, epoch]).permutation(count)
 
 
-class _Batches(IterableDataset[CganBatch]):
+class _Batches(IterableDataset[CganBatch | SmdtError]):
     """The batches of one process from a step on; workers take steps in turn."""
 
     def __init__(self, pairs: NumberedPairs, first_step: int, options: dict[str, int | bool]) -> None:
         self._pairs, self._first, self._options = pairs, first_step, options
 
-    def __iter__(self) -> Iterator[CganBatch]:
+    def __iter__(self) -> Iterator[CganBatch | SmdtError]:
         worker = get_worker_info()
         if worker is not None:
             torch.set_num_threads(1)
         step = self._first + (0 if worker is None else worker.id)
         while True:
-            yield batch_of_step(self._pairs, step, **self._options)  # type: ignore[arg-type]
+            try:
+                batch = batch_of_step(self._pairs, step, **self._options)  # type: ignore[arg-type]
+            except SmdtError as error:  # a loader process would bury it
+                yield error
+                return
+            yield batch
             step += 1 if worker is None else worker.num_workers
 
 
@@ -323,4 +328,7 @@ def batches_from(
         "size": size, "seed": seed, "rank": rank, "processes": processes, "turn": turn, "mirror": mirror
     }  # fmt: skip
     # Within the generator: a loader draws from torch's global randomness, which the loop shields only here.
-    yield from DataLoader(_Batches(pairs, first_step, options), batch_size=None, num_workers=workers)
+    for batch in DataLoader(_Batches(pairs, first_step, options), batch_size=None, num_workers=workers):
+        if isinstance(batch, SmdtError):
+            raise batch
+        yield batch

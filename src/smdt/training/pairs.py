@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from smdt.alignment.label_cache import PanoramaLabels
+from smdt.alignment.labels import merge_labels
 from smdt.data.images import GroundViewOf, PairImages, ViewSettings
 from smdt.data.pairs import PairSplit
-from smdt.errors import ConfigError, DatasetError
+from smdt.errors import ConfigError, DatasetError, SmdtError
 from smdt.world.dataset import PairConfig, PairSource, check_training_seeds, clustered_positions
 from smdt.world.places import PlaceSource, TownPlace, check_training_places
 from smdt.world.render import Renderer
@@ -32,7 +33,8 @@ class ViewPairs(NamedTuple):
         ground: (B, 3, H, W) uint8.
         aerial: (B, 3, S, S) uint8 square and north up, or (B, 3, H, W) uint8 mapped;
             Ig′, or six channels, where the model reads these.
-        labels: (B, H, W) int64 what the panoramas show; empty where there are none.
+        labels: (B, H, W) int64 what the panoramas show: surfaces of places, classes of data sets; empty where there
+            are none.
         ids: a name for each pair.
         aerial_side_m: side of square aerial images on the ground; 0 where they are no tiles any more.
     """
@@ -144,7 +146,7 @@ class DatasetPairs(Dataset[ViewPairs]):
             PairImages(split, "query", views),
             PairImages(split, "reference", views, ground_view),
         )
-        self.label_set = "smdt" if labeller is not None else split.dataset
+        self.label_set = "smdt"
         self._elevation_deg = split.elevation_deg if views.elevation_deg is None else views.elevation_deg
         bare = next((query for query in split.queries if query.labels_path is None), None)
         if with_labels and labeller is None and bare is not None:
@@ -167,13 +169,18 @@ class DatasetPairs(Dataset[ViewPairs]):
         if self.with_labels and self.labeller is not None:
             labels = [self.labeller.of_panorama(one, self._elevation_deg).long() for one in ground]
         elif self.with_labels:
-            labels = [self.queries.labels(index) for index in chosen]
+            labels = [self._own_labels(index) for index in chosen]
         return ViewPairs(
             torch.stack(ground),
             torch.stack(aerial),
             torch.stack(labels) if labels else torch.zeros(0, dtype=torch.int64),
             [self.split.queries[index].id for index in chosen],
         )
+
+    def _own_labels(self, index: int) -> Tensor:
+        """The data set's labels of a query, (H, W) of :class:`smdt.alignment.labels.SemanticClass`."""
+        where = self.split.queries[index].labels_path
+        return merge_labels(self.queries.labels(index), self.split.dataset, where).long()
 
 
 def _bytes(image: Tensor) -> Tensor:
@@ -217,15 +224,31 @@ def _loaded(
     pairs: Dataset[ViewPairs], sampler: Sampler[int] | Sampler[list[int]], workers: int
 ) -> Iterator[ViewPairs]:
     """A generator, so that a loader, which draws from torch's global randomness, is made where the loop shields it."""
-    loader: DataLoader[ViewPairs] = DataLoader(
-        pairs,
+    loader: DataLoader[ViewPairs | SmdtError] = DataLoader(
+        _Handed(pairs),
         batch_size=None,
         sampler=sampler,
         num_workers=workers,
         worker_init_fn=_one_thread,
         pin_memory=torch.cuda.is_available(),
     )
-    yield from loader
+    for batch in loader:
+        if isinstance(batch, SmdtError):
+            raise batch
+        yield batch
+
+
+class _Handed(Dataset[ViewPairs | SmdtError]):
+    """Batches that hand a user's mistake over instead of raising it, which a loader process would bury."""
+
+    def __init__(self, pairs: Dataset[ViewPairs]) -> None:
+        self.pairs = pairs
+
+    def __getitem__(self, which: Any) -> ViewPairs | SmdtError:
+        try:
+            return self.pairs[which]
+        except SmdtError as error:
+            return error
 
 
 def _one_thread(_: int) -> None:
