@@ -20,6 +20,7 @@ from smdt.data.pairs import PairSplit, Query, Reference
 from smdt.errors import ConfigError
 from smdt.geometry.angles import angular_error, wrap_360
 from smdt.geometry.geodesy import distance_m
+from smdt.retrieval.aerial_views import ground_view_of
 from smdt.retrieval.embedding import embed_mapped
 from smdt.retrieval.encoder import Encoder
 from smdt.retrieval.intervals import Intervals, error_intervals, recall_intervals
@@ -176,7 +177,7 @@ def evaluate(
     config = config or EvaluateConfig()
     views = view_settings(model, config)
     loading = Loading(config.batch, config.workers, progress)
-    tiles = PairImages(split, "reference", views)
+    tiles = PairImages(split, "reference", views, ground_view_of(model))
     references = embed_all(tiles, lambda images, _: embed_mapped(model, images), "aerial images", loading)
     references = ready_references(references, remove_mean=model.config.remove_mean)
     count = len(split.queries)
@@ -221,6 +222,7 @@ def view_settings(model: Encoder, config: EvaluateConfig) -> ViewSettings:
         mapping=config.mapping or settings.mapping,
         aerial_side_px=settings.tile_px,
         use_polarmap=config.use_polarmap,
+        aerial_input=settings.aerial_input,
     )
 
 
@@ -235,6 +237,7 @@ def _facts(
         "model": model.config.name,
         "model_fingerprint": fingerprint(model),
         "mapping": "polarmap folder" if config.use_polarmap else (config.mapping or model.config.mapping),
+        "aerial_input": model.config.aerial_input,
         "hit_radius_m": split.hit_radius_m,
         "semi_positives": split.semi_positives is not None,
         "left_out": split.left_out,

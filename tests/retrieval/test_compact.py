@@ -66,7 +66,7 @@ def test_a_saved_model_comes_back_the_same(tmp_path) -> None:  # type: ignore[no
         assert torch.equal(back(images, "aerial"), model(images, "aerial"))
 
 
-@pytest.mark.parametrize("wrong", [{"mapping": "none"}, {"context": 2}, {"context": 0}])
+@pytest.mark.parametrize("wrong", [{"context": 2}, {"context": 0}])
 def test_what_gives_no_strip_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ModelError):
         small(**wrong)

@@ -6,9 +6,10 @@ from safetensors.torch import load_file, save_file
 
 from smdt.errors import ModelError
 from smdt.geometry.mapping import aerial_grid, map_aerial
+from smdt.imagenet_weights import imagenet_lite0_state
 from smdt.retrieval.embedding import centre_queries, embed_aerial, embed_ground, embed_mapped
 from smdt.retrieval.models import WEIGHTS_FILE, fingerprint, load_model, save_model
-from smdt.retrieval.siamese import Siamese, SiameseConfig, build_trunk, imagenet_lite0_state
+from smdt.retrieval.siamese import Siamese, SiameseConfig, build_trunk
 
 
 def test_imagenet_weights_recognise_what_they_are() -> None:

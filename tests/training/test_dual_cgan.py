@@ -1,4 +1,5 @@
 import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from torch import Tensor, nn
 from smdt.alignment.cgan_models import load_cgan
 from smdt.alignment.labels import BUILDING, ROAD, SKY, VEGETATION
 from smdt.config import load_settings
-from smdt.errors import ConfigError, DatasetError, TrainingError
+from smdt.errors import ConfigError, DatasetError, SmdtError, TrainingError
 from smdt.training.cgan_pairs import CganPair, WorldPairs, batch_of_step, batches_from, turned
 from smdt.training.dual_cgan import DualCganTrainer, DualCganTraining
 from smdt.training.loop import run
+from smdt.training.retrieval import train_retrieval
+from smdt.training.retrieval_settings import RetrievalTraining
 
 SMALL = {
     "height_px": 32, "width_px": 64, "generator_filters": 4, "discriminator_filters": 4, "encoder_blocks": 1,
@@ -103,6 +106,19 @@ def test_every_network_learns_in_a_step_and_the_labels_get_better(tmp_path: Path
     assert {"discriminators", "adversarial", "labels", "image"} <= set(rows[0])
     assert float(rows[-1]["labels"]) < float(rows[0]["labels"])
     assert load_cgan(str(tmp_path)).config == chosen.config()
+
+
+def test_discriminators_that_come_in_late_end_at_the_rate_of_the_generators(tmp_path: Path) -> None:
+    chosen = settings(tmp_path, steps=8, adversarial_from=0.5, decay_from=0.25, learning_rate=8e-4)
+    train(chosen)
+    with (tmp_path / "logs" / "figures.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    generators, discriminators = (
+        [float(row[f"rate/{name}"]) for row in rows] for name in ("generators", "discriminators")
+    )
+    assert generators[3:] == pytest.approx([8e-4 * share for share in (4 / 6, 3 / 6, 2 / 6, 1 / 6, 0)], 1e-4)
+    assert discriminators[4:] == pytest.approx(generators[4:], 1e-4)
+    assert discriminators[3] == pytest.approx(generators[3], 1e-4)  # what their first step will be made with
 
 
 def test_no_leak_what_is_made_in_a_step_does_not_depend_on_the_ground_image(tmp_path: Path) -> None:
@@ -213,6 +229,40 @@ def test_cvusa_with_its_annotations_trains_too(tmp_path: Path) -> None:
     run(DualCganTrainer(chosen), chosen)
     with Image.open(tmp_path / "m/pictures/step-00000001/sheet.png") as sheet:
         assert sheet.size == (5 * 64 + 4 * 4, 32)
+
+
+BAD_LABELS = [
+    (Image.new("RGB", (154, 28)), r"annotations/1\.png: a label picture holds class indices.* mode RGB"),
+    (Image.new("L", (154, 40)), r"annotations/1\.png: the panorama has 154×40 pixels, not the shape"),
+    (Image.new("L", (154, 28), 9), r"annotations/1\.png: label 9 is none of cvusa's"),
+]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("labels", "named"), BAD_LABELS)
+def test_labels_that_are_none_end_both_trainings_with_the_files_name(
+    labels: Image.Image, named: str, workers: int, tmp_path: Path
+) -> None:
+    root = write_cvusa(tmp_path / "root")
+    for number in (1, 2):
+        for folder in ("bingmap/19", "streetview/panos", "streetview/annotations"):
+            if number == 2:
+                shutil.copy(root / folder / "1.png", root / folder / "2.png")
+    line = "bingmap/19/{0}.png,streetview/panos/{0}.png,streetview/annotations/{0}.png\n"
+    (root / "splits/train-19zl.csv").write_text(line.format(1) + line.format(2))
+    labels.save(root / "streetview/annotations/1.png")
+    gan = settings(
+        tmp_path / "gan", dataset="cvusa", root=str(root), steps=1, workers=workers, tile_side_m=170.0
+    )
+    with pytest.raises(SmdtError, match=named):
+        run(DualCganTrainer(gan), gan)
+    retrieval = RetrievalTraining(
+        tmp_path / "retrieval", dataset="cvusa", root=root, family="compact", height_px=32, width_px=128, batch=2,
+        model={"backbone": "test_efficientnet"}, freeze=(), align={"remove_share": 0.5}, workers=workers,
+        accelerator="cpu", steps=1,
+    )  # fmt: skip
+    with pytest.raises(SmdtError, match=named):
+        train_retrieval(retrieval)
 
 
 def test_a_data_set_without_labels_is_refused(tmp_path: Path) -> None:

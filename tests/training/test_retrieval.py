@@ -15,10 +15,11 @@ from torch import Tensor
 
 from smdt.config import load_settings
 from smdt.errors import ConfigError, DatasetError, ModelError, SmdtError, TrainingError
+from smdt.imagenet_weights import imagenet_lite0_state
 from smdt.retrieval.encoder import Encoder
 from smdt.retrieval.matching import best_turn, circular_scores, normalise_queries
 from smdt.retrieval.models import fingerprint, load_model
-from smdt.retrieval.siamese import Siamese, imagenet_lite0_state
+from smdt.retrieval.siamese import Siamese
 from smdt.training.loop import run
 from smdt.training.pairs import ViewPairs, WorldPairs
 from smdt.training.rates import parameter_groups, warm_cosine
@@ -440,3 +441,30 @@ def test_trunks_start_from_imagenet_and_keep_their_edges(family: str, tmp_path: 
     frozen = {name for name, one in trainer.model.named_parameters() if not one.requires_grad}
     assert "trunk.conv_stem.weight" in frozen
     assert not any(name.startswith("trunk.blocks.2") for name in frozen)
+
+
+@pytest.mark.parametrize(("source", "workers"), [("worlds", 0), ("worlds", 1), ("folder", 0), ("folder", 1)])
+def test_a_transformer_with_dropout_resumes_bit_for_bit(
+    source: str, workers: int, crossroads: Callable[..., Any], pairs_folder: Path, tmp_path: Path
+) -> None:
+    """Loaders draw from torch's global randomness, as dropout does: neither may disturb the other."""
+    where: dict[str, Any] = {"dataset": "folder", "root": pairs_folder}
+    if source == "worlds":
+        write_place(crossroads().open(), tmp_path / "place")
+        where = {"town_seeds": (), "places": (tmp_path / "place",), "tile_side_m": 60.0}
+    settings = _settings(
+        tmp_path / "whole", save_every=2, steps=5, **{**_TINY_TRANSFORMER, **where, "workers": workers}
+    )
+    assert RetrievalTrainer(settings).model.config.dropout > 0  # type: ignore[attr-defined]
+    train_retrieval(settings)
+
+    def stop(step: int, _: dict[str, float]) -> None:
+        if step == 3:
+            raise InterruptedError
+
+    stopped = replace(settings, out=tmp_path / "stopped")
+    with pytest.raises(InterruptedError):
+        train_retrieval(stopped, stop)
+    train_retrieval(replace(stopped, resume=True))
+    models = [load_model(str(tmp_path / name)) for name in ("whole", "stopped")]
+    assert fingerprint(models[0]) == fingerprint(models[1])

@@ -261,3 +261,22 @@ def test_a_trained_model_embeds_pictures(pairs_folder: Path, tmp_path: Path) -> 
         images = torch.rand(1, 3, 32, 128, generator=torch.Generator().manual_seed(0))
         assert torch.equal(loaded(images, "aerial"), model(images, "aerial"))
     assert float(loaded.ground_mean.abs().max()) > 0
+
+
+def test_the_head_alone_learns_from_the_trunks_output_as_from_pictures(
+    pairs_folder: Path, tmp_path: Path
+) -> None:
+    chosen = _settings(tmp_path / "kept", pairs_folder, trunk_share=0.0, learning_rate=5e-3, **_STILL)
+    front, model = _filled(chosen)
+    views = front.make(_rows(), 1, 0, torch.device("cpu"))
+    images = torch.stack([front.pairs.queries[number][0] for number in range(8)])
+    with torch.inference_mode():
+        model.eval()
+        torch.testing.assert_close(
+            front.back(views.ground, "ground"), model(images, "ground"), rtol=2e-2, atol=2e-2
+        )
+    trained = train_retrieval(chosen)
+    alike = train_retrieval(replace(chosen, out=tmp_path / "whole", front_versions=0))
+    for name, weight in trained.state_dict().items():
+        torch.testing.assert_close(alike.state_dict()[name], weight, rtol=5e-2, atol=5e-3, msg=name)
+    assert not torch.equal(trained.fold.weight, model.fold.weight)  # type: ignore[union-attr,arg-type]

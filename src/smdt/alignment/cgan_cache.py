@@ -7,6 +7,7 @@ a picture that cannot be read is made again.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from smdt.alignment.cgan_models import fingerprint
-from smdt.alignment.dual_cgan import DualCgan, ground_views
+from smdt.alignment.dual_cgan import DualCgan, cut_tile, ground_views
+from smdt.data.pairs import Reference
+from smdt.data.transforms import load_image, require_square
 from smdt.files import write_whole
 
 
@@ -76,3 +79,35 @@ class GroundViewCache:
         except (OSError, SyntaxError, ValueError):
             return None
         return torch.from_numpy(pixels.copy()).permute(2, 0, 1) if pixels.shape == size else None
+
+
+def fill_cache(
+    cache: GroundViewCache,
+    references: Sequence[Reference],
+    progress: Callable[[int, int], None] | None = None,
+    batch: int = 16,
+) -> None:
+    """Make the ground views of a data set's aerial images that a cache has not yet.
+
+    Args:
+        cache: to fill.
+        references: the aerial images.
+        progress: called with images done and in all.
+        batch: images made at once.
+
+    Raises:
+        SmdtError: if an image cannot be read or is too small, or the cache cannot be written.
+    """
+    wanted_m = cache.model.config.tile_side_m
+    waiting: list[Tensor] = []
+    for number, reference in enumerate(references, start=1):
+        image = load_image(reference.path)
+        require_square(image, reference.path)
+        waiting.append(cut_tile(image, 2.0 * reference.half_side_m, wanted_m, reference.path))
+        alike = len({tuple(tile.shape) for tile in waiting}) == 1
+        if len(waiting) == batch or number == len(references) or not alike:
+            for tiles in [torch.stack(waiting)] if alike else [tile[None] for tile in waiting]:
+                cache.pictures(tiles)
+            waiting = []
+            if progress is not None:
+                progress(number, len(references))

@@ -32,7 +32,7 @@ from smdt.data.transforms import resize_labels
 from smdt.errors import LabelError, ModelError
 from smdt.files import write_text_whole, write_whole
 from smdt.geometry.panorama import CVUSA_ELEVATION_DEG, PanoramaFrame
-from smdt.retrieval.siamese import imagenet_lite0_state
+from smdt.imagenet_weights import imagenet_lite0_state
 
 BUILT_IN = ("town",)
 CONFIG_FILE, WEIGHTS_FILE, RECORD_FILE = "config.json", "model.safetensors", "training.json"

@@ -127,10 +127,9 @@ def fill_cache(
 ) -> None:
     """Make the ground views of all references of a data set's split that the cache has not yet."""
     from smdt.alignment.cgan_cache import GroundViewCache
+    from smdt.alignment.cgan_cache import fill_cache as fill
     from smdt.alignment.cgan_models import load_cgan
-    from smdt.alignment.dual_cgan import cut_tile
     from smdt.data import open_split
-    from smdt.data.transforms import load_image, require_square
 
     for value, option in ((cgan, "--cgan"), (dataset, "--dataset"), (root, "--root")):
         if value is None:
@@ -139,12 +138,7 @@ def fill_cache(
     model = load_cgan(str(cgan))
     views = GroundViewCache(model, cache)
     with progress_bar("making ground views") as advance:
-        for number, reference in enumerate(opened.references):
-            image = load_image(reference.path)
-            require_square(image, reference.path)
-            tile = cut_tile(image, 2.0 * reference.half_side_m, model.config.tile_side_m, reference.path)
-            views.pictures(tile[None])
-            advance(number + 1, len(opened.references))
+        fill(views, opened.references, advance)
     console().print(f"{cache}: {views.made} ground views made, {views.found} found, by '{model.config.name}'")
 
 

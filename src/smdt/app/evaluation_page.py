@@ -252,6 +252,7 @@ class _Pictures:
             mapping="none",
             aerial_side_px=_TILE_PX,
             use_polarmap=False,
+            aerial_input="mapped",
         )
         self.panoramas, self.tiles = PairImages(split, "query", shown), PairImages(split, "reference", shown)
         self.result, self.split, self.condition = result, split, condition

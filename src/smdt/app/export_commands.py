@@ -80,7 +80,10 @@ def find_model(name: str) -> tuple[nn.Module, dict[str, Example]]:
     from smdt.retrieval.models import load_model
 
     model = load_model(name)
-    return model, {view: (_images(*model.config.image_shape(view)), view) for view in VIEWS}
+    config = model.config
+    return model, {
+        view: (_images(*config.image_shape(view), config.image_channels(view)), view) for view in VIEWS
+    }
 
 
 def _kind(name: str) -> str:
@@ -102,8 +105,8 @@ def _kind(name: str) -> str:
     return "retrieval"
 
 
-def _images(rows: int, columns: int) -> torch.Tensor:
-    return torch.rand(_BATCH, 3, rows, columns, generator=torch.Generator().manual_seed(0))
+def _images(rows: int, columns: int, channels: int = 3) -> torch.Tensor:
+    return torch.rand(_BATCH, channels, rows, columns, generator=torch.Generator().manual_seed(0))
 
 
 def _first(value: object) -> object:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -22,6 +24,8 @@ from smdt.geometry.mapping import (
 )
 from smdt.geometry.panorama import PanoramaFrame, crop_elevation, turn_panorama
 
+GroundViewOf = Callable[[Tensor, float, Path], Tensor]
+
 
 @dataclass(frozen=True)
 class ViewSettings:
@@ -37,6 +41,8 @@ class ViewSettings:
         camera_height_m: height of the camera (perspective and mixed).
         join_m: radius where mixed turns from perspective to polar.
         half_side_m: half the side of every aerial image in metres; None: as the data set has it.
+        aerial_input: ``mapped``; ``ground_view``, what :class:`PairImages` is given to make of the square image; or
+            ``both``, six channels.
     """
 
     height_px: int = 128
@@ -48,6 +54,7 @@ class ViewSettings:
     camera_height_m: float = DEFAULT_CAMERA_HEIGHT_M
     join_m: float = DEFAULT_JOIN_M
     half_side_m: float | None = None
+    aerial_input: str = "mapped"
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be."""
@@ -77,6 +84,8 @@ class PairImages(Dataset[tuple[Tensor, int]]):
         split: what a reader returned.
         view: ``query`` or ``reference``; the index counts in ``split.queries`` or ``split.references``.
         settings: sizes and mapping.
+        ground_view: makes the ground view (3, H, W) in [0, 1] of a square image (3, S, S) uint8, given its side in
+            metres and its file; for the aerial inputs that have one. It sees no panorama.
 
     Raises:
         DatasetError: if polarmap pictures are asked for and not all there.
@@ -88,8 +97,11 @@ class PairImages(Dataset[tuple[Tensor, int]]):
         split: PairSplit,
         view: Literal["query", "reference"],
         settings: ViewSettings = ViewSettings(),
+        ground_view: GroundViewOf | None = None,
     ) -> None:
-        self.view = view
+        if view == "reference" and settings.aerial_input != "mapped" and ground_view is None:
+            raise ConfigError("nothing is given that makes ground views", where="aerial_input")
+        self.view, self._ground_view = view, ground_view
         self.settings = settings
         self._entries: tuple[Query, ...] | tuple[Reference, ...] = (
             split.queries if view == "query" else split.references
@@ -147,6 +159,17 @@ class PairImages(Dataset[tuple[Tensor, int]]):
         return turn_panorama(cropped, -heading_deg) if heading_deg else cropped
 
     def _aerial(self, reference: Reference) -> Tensor:
+        chosen = self.settings.aerial_input
+        parts = [] if chosen == "ground_view" else [self._mapped(reference)]
+        if chosen != "mapped":
+            assert self._ground_view is not None  # the constructor has looked
+            image = load_image(reference.path)
+            require_square(image, reference.path)
+            half_side_m = self.settings.half_side_m or reference.half_side_m
+            parts.append(self._ground_view(image, 2.0 * half_side_m, reference.path))
+        return torch.cat(parts)
+
+    def _mapped(self, reference: Reference) -> Tensor:
         settings = self.settings
         if settings.use_polarmap:
             assert reference.polar_path is not None  # the constructor has looked

@@ -29,7 +29,11 @@ class MindSporeEncoder(Encoder):
         self.network = network
 
     def forward(self, images: Tensor, view: View) -> Tensor:
-        """Strips (B, C, W') of images (B, 3, H, W) in [0, 1]."""
+        """Strips (B, C, W') of images in [0, 1]; the converted network joins mapped tile and Ig′ itself."""
+        return self.strips(images, view)
+
+    def strips(self, images: Tensor, view: View) -> Tensor:
+        """Strips (B, C, W') of images (B, 3 or 6, H, W) in [0, 1]."""
         import mindspore
 
         strips = self.network(mindspore.Tensor(images.float().numpy()), view)

@@ -113,7 +113,7 @@ class Safa(Encoder):
         super().__init__(config, channels=features * config.heads, columns=1, pixel_mean=mean, pixel_std=std)
         self.backbones, self.attentions = backbones, attentions
 
-    def forward(self, images: Tensor, view: View) -> Tensor:
+    def strips(self, images: Tensor, view: View) -> Tensor:
         """Descriptors as strips of one column.
 
         Args:
@@ -199,7 +199,7 @@ class SharedBackbone(Encoder):
         )
         self.backbone = backbone
 
-    def forward(self, images: Tensor, view: View) -> Tensor:
+    def strips(self, images: Tensor, view: View) -> Tensor:
         """Descriptors as strips of one column; both views go through the same weights.
 
         Args:

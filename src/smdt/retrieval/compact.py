@@ -7,6 +7,9 @@ the other, and on real pictures a shared head keeps more of what ImageNet taught
 and then lets neighbouring azimuths speak to each other, as what stands near the camera moves sideways when the camera
 is off the tile's centre.
 
+With mapping ``none`` nothing is aligned: a column of the tile is no azimuth. Then each view has a first convolution of
+its own, and the strip is averaged over its columns into one global descriptor.
+
 The network can be had in two parts: early stages, up to stride 8, and the rest. Each is given what it looks at from
 round the circle, so a picture turned by whole columns gives the strip turned, not only nearly.
 """
@@ -56,8 +59,7 @@ class Compact(Encoder):
         config: what to build. Weights are random; trainings start the trunk from ImageNet's.
 
     Raises:
-        ModelError: if timm has no such backbone, it has no stride-16 features, the aerial image is not mapped, or the
-            context has no middle.
+        ModelError: if timm has no such backbone, it has no stride-16 features, or the context has no middle.
 
     Attributes:
         front_stages: stages of the trunk that are its :meth:`front`; 0 where the backbone cannot be split.
@@ -66,12 +68,6 @@ class Compact(Encoder):
     config: CompactConfig
 
     def __init__(self, config: CompactConfig) -> None:
-        if config.mapping == "none":
-            raise ModelError(
-                "a compact model compares both views in the panorama frame, so its aerial images are mapped",
-                where="mapping",
-                remedy="choose polar, perspective or mixed",
-            )
         if config.context < 1 or config.context % 2 == 0 or config.strip_channels < 1:
             raise ModelError(
                 f"a context of {config.context} columns and {config.strip_channels} channels make no strip",
@@ -82,13 +78,16 @@ class Compact(Encoder):
         super().__init__(
             config,
             channels=config.strip_channels,
-            columns=config.width_px // _STRIDE,
+            columns=1 if config.mapping == "none" else config.width_px // _STRIDE,
             pixel_mean=mean,
             pixel_std=std,
         )
         self.trunk = trunk
         self.front_stages = _front_stages(trunk)
         self.fold = nn.Conv2d(features, config.strip_channels, (config.height_px // _STRIDE, 1))
+        self.aerial_fold: nn.Conv2d | None = None
+        if config.mapping == "none":
+            self.aerial_fold = nn.Conv2d(features, config.strip_channels, (config.height_px // _STRIDE, 1))
         self.mix = nn.Conv1d(config.strip_channels, config.strip_channels, config.context)
         nn.init.zeros_(self.mix.weight)  # a training begins without neighbours, and adds them as they help
         nn.init.zeros_(self.mix.bias)  # type: ignore[arg-type]
@@ -97,31 +96,30 @@ class Compact(Encoder):
         """The trunk, one for both views."""
         return (self.trunk,)
 
-    def forward(self, images: Tensor, view: View) -> Tensor:
+    def strips(self, images: Tensor, view: View) -> Tensor:
         """Strips of images.
 
         Args:
-            images: (B, 3, H, W) RGB in [0, 1]; panoramas, or mapped aerial images.
-            view: which of the two; the network is the same.
+            images: (B, 3, H, W) RGB in [0, 1]; panoramas, or mapped aerial images; square ones with mapping ``none``.
+            view: which of the two; the network is the same where aerial images are mapped.
 
         Returns:
-            (B, C, W/16), neither centred nor normalised.
+            (B, C, W/16), or (B, C, 1) with mapping ``none``; neither centred nor normalised.
         """
-        del view
         if self.front_stages:
-            return self.back(self.front(images))
-        padded = _wrapped(self.normalise_pixels(images), _WRAP_PX)
+            return self._back(self._front(images), view, _BACK_REACH)
+        padded = _wrapped(self.normalise_pixels(self._framed(images)), _WRAP_PX)
         features: Tensor = self.trunk(padded)[0]
-        return self._strip(_cut(features, _WRAP_PX // _STRIDE))
+        return self._strip(_cut(features, _WRAP_PX // _STRIDE), view)
 
     def front(self, images: Tensor) -> Tensor:
         """Features of the trunk's early stages: what a training can compute once when these stages do not learn.
 
         Args:
-            images: (B, 3, H, W) RGB in [0, 1]; panoramas, or mapped aerial images.
+            images: (B, 3, H, W) RGB in [0, 1], or (B, 6, H, W), mapped tiles and Ig′; see :meth:`Encoder.forward`.
 
         Returns:
-            (B, C', H/8, W/8); its columns are a circle, as the images' are.
+            (B, C', H/8, W/8), or of both (B, 2C', H/8, W/8); columns are a circle, as the images' are.
 
         Raises:
             ModelError: if the backbone cannot be split (``front_stages`` is 0).
@@ -132,29 +130,62 @@ class Compact(Encoder):
                 where=self.config.backbone,
                 remedy="choose an EfficientNet whose features have stride 8 on the way, or do without the split",
             )
+        return torch.cat([self._front(one) for one in images.chunk(images.shape[1] // 3, dim=1)], dim=1)
+
+    def _front(self, images: Tensor) -> Tensor:
+        """Early features of three channels."""
+        images = self._framed(images)
         reach = min(_FRONT_REACH, images.shape[-1] // _FRONT_STRIDE)  # no more than once round
         features = _wrapped(self.normalise_pixels(images), reach * _FRONT_STRIDE)
         for stage in self.front_modules():
             features = stage(features)
         return _cut(features, reach)
 
-    def back(self, features: Tensor, reach: int = _BACK_REACH) -> Tensor:
+    def back(self, features: Tensor, reach: int = _BACK_REACH, view: View = "ground") -> Tensor:
         """Strips of what :meth:`front` gives.
 
         Args:
-            features: (B, C', H/8, W/8).
+            features: (B, C', H/8, W/8), or of mapped tiles and Ig′ (B, 2C', H/8, W/8).
+            view: whose they are.
             reach: columns from round the circle that are added on both sides, an even number. Fewer are faster and
                 change the columns at the seam: ``NEAR_REACH`` by less than a hundredth, at three quarters of the time.
 
         Returns:
             (B, C, W/16), neither centred nor normalised.
         """
+        if view == "aerial" and self.ground_view_weight is not None:
+            return self.joined(*(self._back(half, view, reach) for half in features.chunk(2, dim=1)))
+        return self._back(features, view, reach)
+
+    def features(self, images: Tensor) -> Tensor:
+        """The trunk's features: what a training can compute once when nothing but the head learns.
+
+        Args:
+            images: as for :meth:`front`.
+
+        Returns:
+            (B, C'', H/16, W/16), or of mapped tiles and Ig′ (B, 2C'', H/16, W/16).
+        """
+        parts = images.chunk(images.shape[1] // 3, dim=1)
+        return torch.cat([self._late(self._front(one), _BACK_REACH) for one in parts], dim=1)
+
+    def head(self, features: Tensor, view: View) -> Tensor:
+        """Strips (B, C, W/16) of what :meth:`features` gives of a view."""
+        if view == "aerial" and self.ground_view_weight is not None:
+            return self.joined(*(self._strip(half, view) for half in features.chunk(2, dim=1)))
+        return self._strip(features, view)
+
+    def _back(self, features: Tensor, view: View, reach: int) -> Tensor:
+        return self._strip(self._late(features, reach), view)
+
+    def _late(self, features: Tensor, reach: int) -> Tensor:
+        """The trunk's features of its early ones."""
         ratio = _STRIDE // _FRONT_STRIDE
         reach = min(reach, features.shape[-1] // ratio * ratio)
         features = _wrapped(features, reach)
         for stage in list(self._stages())[self.front_stages :]:
             features = stage(features)
-        return self._strip(_cut(features, reach // ratio))
+        return _cut(features, reach // ratio)
 
     def front_modules(self) -> tuple[nn.Module, ...]:
         """The modules of :meth:`front`, in order; none where the backbone cannot be split."""
@@ -167,13 +198,21 @@ class Compact(Encoder):
         stages: nn.Sequential = self.trunk.blocks  # type: ignore[assignment]
         return stages
 
-    def _strip(self, features: Tensor) -> Tensor:
+    def _framed(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) of the panorama's size; a square tile is stretched to it."""
+        size = (self.config.height_px, self.config.width_px)
+        if self.config.mapping != "none" or images.shape[-2:] == size:
+            return images
+        return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
+
+    def _strip(self, features: Tensor, view: View) -> Tensor:
         """The strip of the trunk's features (B, C'', H/16, W/16)."""
-        strip: Tensor = self.fold(features).squeeze(2)
+        own = self.aerial_fold if view == "aerial" else None
+        strip: Tensor = (own or self.fold)(features).squeeze(2)
         reach = self.config.context // 2
         around = F.pad(F.gelu(strip), (reach, reach), mode="circular") if reach else F.gelu(strip)
         mixed: Tensor = self.mix(around)
-        return strip + mixed
+        return strip + mixed if self.aerial_fold is None else (strip + mixed).mean(dim=2, keepdim=True)
 
 
 def _wrapped(features: Tensor, columns: int) -> Tensor:

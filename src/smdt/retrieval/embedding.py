@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from smdt.geometry.mapping import aerial_grid, map_aerial
+from smdt.retrieval.aerial_views import aerial_views
 from smdt.retrieval.encoder import Encoder
 
 DEFAULT_TILE_SIDE_M = 150.0
@@ -26,29 +25,14 @@ def embed_ground(model: Encoder, panoramas: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def embed_mapped(model: Encoder, mapped: Tensor) -> Tensor:
-    """Strips (B, C, W) float32, on the CPU, of aerial images that are mapped already, (B, 3, H, W) in [0, 1]."""
+    """Strips (B, C, W) float32, on the CPU, of what the aerial branch reads, (B, 3 or 6, H, W) in [0, 1]."""
     return _embed(model, mapped, "aerial")
 
 
 @torch.inference_mode()
 def embed_aerial(model: Encoder, tiles: Tensor, side_m: float) -> Tensor:
     """Strips (B, C, W) float32, on the CPU, of square north-up tiles (B, 3, S, S) uint8 of a side in metres."""
-    config = model.config
-    if config.mapping == "none":
-        return _embed(model, _square(tiles, config.tile_px), "aerial")
-    grid = aerial_grid(
-        config.mapping, tiles.shape[-1], config.height_px, config.width_px, half_side_m=side_m / 2.0
-    )
-    return _embed(model, map_aerial(tiles, grid) / 255.0, "aerial")
-
-
-def _square(tiles: Tensor, side_px: int) -> Tensor:
-    """Tiles (B, 3, S, S) in 0..255 as images in [0, 1] of the side that a model without a mapping takes."""
-    images = tiles.float() / 255.0
-    if tiles.shape[-1] == side_px:
-        return images
-    resized = F.interpolate(images, (side_px, side_px), mode="bilinear", antialias=True, align_corners=False)
-    return resized.clamp(0.0, 1.0)
+    return _embed(model, aerial_views(model, tiles, side_m), "aerial")
 
 
 def _embed(model: Encoder, images: Tensor, view: str) -> Tensor:

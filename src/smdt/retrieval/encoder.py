@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,14 @@ from torch import Tensor, nn
 from smdt.errors import ConfigError
 from smdt.geometry.mapping import MAPPINGS
 
+if TYPE_CHECKING:
+    from smdt.retrieval.aerial_views import GroundViews
+
 View = Literal["ground", "aerial"]
 VIEWS: tuple[View, View] = ("ground", "aerial")
+AERIAL_INPUTS = ("mapped", "ground_view", "both")
+"""What the aerial branch reads: the mapped tile; Ig′, the ground view that a dual conditional GAN makes of the tile
+alone; or both."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -37,6 +43,10 @@ class EncoderConfig:
         tile_px: pixels a tile's side is read with before it is mapped.
         remove_mean: whether each view's mean is removed (untrained features need it).
         scale: softmax temperature's inverse, for confidences.
+        aerial_input: what the aerial branch reads, one of ``AERIAL_INPUTS``. With ``both`` one network embeds mapped
+            tile and Ig′, and the strip of Ig′ is added with a learned weight for each channel, which begins at 0.
+        cgan: the dual conditional GAN that makes Ig′: one that ships, or a folder, seen from the model's own.
+        cgan_fingerprint: of that model as it was in training; another one is refused.
     """
 
     family: ClassVar[str] = ""
@@ -49,6 +59,9 @@ class EncoderConfig:
     tile_px: int = 256
     remove_mean: bool = False
     scale: float = 20.0
+    aerial_input: str = "mapped"
+    cgan: str = ""
+    cgan_fingerprint: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what no model can be."""
@@ -63,6 +76,30 @@ class EncoderConfig:
                 "an image needs at least one row and one column", where="height_px/width_px/tile_px"
             )
 
+        self._check_aerial_input()
+
+    def _check_aerial_input(self) -> None:
+        if self.aerial_input not in AERIAL_INPUTS:
+            raise ConfigError(
+                f"an aerial branch cannot read '{self.aerial_input}'",
+                where="aerial_input",
+                remedy=f"choose from {', '.join(AERIAL_INPUTS)}",
+            )
+        if self.aerial_input == "mapped":
+            return
+        if not self.cgan:
+            raise ConfigError(
+                f"aerial_input {self.aerial_input} needs ground views, and no model is named that makes them",
+                where="cgan",
+                remedy="name dual-cgan, or a folder of `smdt train dual-cgan`",
+            )
+        if self.mapping == "none":
+            raise ConfigError(
+                "ground views are in the panorama's frame, and a square tile is not",
+                where="mapping",
+                remedy="choose polar, perspective or mixed",
+            )
+
     @classmethod
     def variants(cls) -> Mapping[str, Mapping[str, Any]]:
         """Settings that have a name of their own, by that name; a config's key ``variant`` chooses one."""
@@ -73,6 +110,10 @@ class EncoderConfig:
         if view == "aerial" and self.mapping == "none":
             return self.tile_px, self.tile_px
         return self.height_px, self.width_px
+
+    def image_channels(self, view: View) -> int:
+        """Channels of these images: six where mapped tile and Ig′ come together."""
+        return 6 if view == "aerial" and self.aerial_input == "both" else 3
 
 
 class Encoder(nn.Module, ABC):
@@ -87,9 +128,13 @@ class Encoder(nn.Module, ABC):
 
     Attributes:
         ground_mean: (C,) mean of the ground view's strips, for models whose mean is removed.
+        ground_view_weight: (C,) of Ig′'s strip beside the mapped tile's; None unless the aerial input is ``both``.
+        ground_views: makes Ig′ of tiles; None unless the aerial input needs it, and then set by
+            :func:`smdt.retrieval.aerial_views.attach_ground_views`. It is no part of the network's weights.
     """
 
     ground_mean: Tensor
+    ground_view_weight: nn.Parameter | None
 
     def __init__(
         self,
@@ -107,19 +152,35 @@ class Encoder(nn.Module, ABC):
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("ground_mean", torch.zeros(channels))
+        both = config.aerial_input == "both"
+        self.ground_view_weight = nn.Parameter(torch.zeros(channels)) if both else None
+        self.ground_views: GroundViews | None = None
 
-    @abstractmethod
     def forward(self, images: Tensor, view: View) -> Tensor:
         """Strips of images.
 
         Args:
             images: (B, 3, H, W) RGB in [0, 1], of ``config.image_shape(view)``; panoramas with their heading in the
-                centre column, or aerial images, mapped or, with mapping ``none``, square and north up.
+                centre column, or aerial images, mapped or, with mapping ``none``, square and north up. Where the
+                aerial input is ``ground_view`` Ig′, and where it is ``both`` (B, 6, H, W), the mapped tile and Ig′.
             view: which of the two.
 
         Returns:
             (B, C, W') in azimuth order, not centred.
         """
+        if view == "aerial" and self.ground_view_weight is not None:
+            mapped, made = images.chunk(2, dim=1)
+            return self.joined(self.strips(mapped, view), self.strips(made, view))
+        return self.strips(images, view)
+
+    def joined(self, mapped: Tensor, made: Tensor) -> Tensor:
+        """The strip (B, C, W') of an aerial tile from those of its mapped image and of Ig′."""
+        assert self.ground_view_weight is not None  # the aerial input is both
+        return mapped + self.ground_view_weight[:, None] * made
+
+    @abstractmethod
+    def strips(self, images: Tensor, view: View) -> Tensor:
+        """Strips (B, C, W') of images (B, 3, H, W) as in :meth:`forward`, three channels each."""
 
     @abstractmethod
     def trunks(self) -> tuple[nn.Module, ...]:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from smdt import torchvision_guard
 from smdt.errors import ConfigError, ModelError
+from smdt.imagenet_weights import imagenet_lite0_state
 from smdt.retrieval.encoder import Encoder
-from smdt.retrieval.siamese import imagenet_lite0_state
 
 _INSTALLED = "tf_efficientnet_lite0"
 

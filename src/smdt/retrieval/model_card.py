@@ -61,6 +61,9 @@ def _aerial(config: EncoderConfig) -> str:
         how = f"square images of {config.tile_px}×{config.tile_px} pixels, not mapped"
     else:
         how = f"mapped to the panorama ({config.mapping})"
+    if config.aerial_input != "mapped":
+        made = f"Ig′, the ground view that a dual conditional GAN makes of the tile (`{config.cgan_fingerprint}`)"
+        how = made if config.aerial_input == "ground_view" else f"{how}, and beside it {made}"
     return f"{how}; tiles of {config.tile_side_m:g} m" if config.tile_side_m else how
 
 

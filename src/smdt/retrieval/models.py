@@ -23,9 +23,11 @@ from safetensors.torch import load_file, save
 from smdt.config import load_settings
 from smdt.errors import ConfigError, ModelError
 from smdt.files import write_text_whole, write_whole
+from smdt.imagenet_weights import imagenet_lite0_state
+from smdt.retrieval.aerial_views import attach_ground_views, seen_from
 from smdt.retrieval.encoder import Encoder, EncoderConfig
 from smdt.retrieval.model_card import model_card
-from smdt.retrieval.siamese import Siamese, SiameseConfig, imagenet_lite0_state
+from smdt.retrieval.siamese import Siamese, SiameseConfig
 
 BUILT_IN = ("imagenet", "town", "compact")
 CONFIG_FILE, WEIGHTS_FILE, RECORD_FILE = "config.json", "model.safetensors", "training.json"
@@ -177,6 +179,7 @@ def load_folder(folder: Path) -> Encoder:
         config_class, model_class = family_classes(stored.pop("family", "siamese"))
         model = model_class(load_settings(config_class, overrides=stored))
         model.load_state_dict(load_file(weights_path))
+        attach_ground_views(model, folder)
     except ConfigError as error:
         raise ModelError(
             error.what, where=config_path, remedy="update smdt, or copy the model again"
@@ -200,6 +203,7 @@ def save_model(model: Encoder, folder: Path, record: Mapping[str, Any]) -> None:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     write_whole(folder / WEIGHTS_FILE, lambda path: path.write_bytes(save(state)))
     config = {"family": model.config.family, **asdict(model.config)}
+    config["cgan"] = seen_from(folder, model.config.cgan)
     write_text_whole(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
     write_text_whole(folder / RECORD_FILE, json.dumps(dict(record), indent=2) + "\n")
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -208,7 +212,11 @@ def save_model(model: Encoder, folder: Path, record: Mapping[str, Any]) -> None:
 
 def fingerprint(model: Encoder) -> str:
     """Sixteen hexadecimal digits of the config and weights: descriptors of other fingerprints must not be mixed."""
-    digest = hashlib.sha256(json.dumps(asdict(model.config), sort_keys=True).encode())
+    config = asdict(model.config)
+    del config["cgan"]  # where it is; what it is stands in its fingerprint
+    if model.config.aerial_input == "mapped":  # models that were made before there was a choice are the same
+        del config["aerial_input"], config["cgan_fingerprint"]
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

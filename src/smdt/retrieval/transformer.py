@@ -288,7 +288,7 @@ class Transformer(Encoder):
         super().__init__(config, channels=config.dim, columns=1)
         self.encoders = nn.ModuleDict({view: ViewEncoder(config, view) for view in VIEWS})
 
-    def forward(self, images: Tensor, view: View) -> Tensor:
+    def strips(self, images: Tensor, view: View) -> Tensor:
         """Descriptors as strips of one column.
 
         Args:

@@ -19,11 +19,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from smdt.alignment.dual_cgan import DualCganConfig, cut_tile, map_tiles
+from smdt.alignment.label_cache import PanoramaLabels
 from smdt.alignment.labels import merge_labels
 from smdt.data import open_split
 from smdt.data.images import PairImages, ViewSettings
 from smdt.data.transforms import load_image, require_square
-from smdt.errors import DatasetError
+from smdt.errors import DatasetError, SmdtError
 from smdt.world.dataset import PairConfig, PairSource
 from smdt.world.render import street_positions
 
@@ -156,26 +157,35 @@ class WorldPairs:
 
 
 class DatasetPairs:
-    """Pairs of a data set whose panoramas have labels: CVUSA with its annotations.
+    """Pairs of a data set whose panoramas have labels (CVUSA with its annotations), or get them from a segmenter.
 
     Args:
         config: sizes and mapping.
-        dataset: ``cvusa``.
+        dataset: ``cvusa``, or with a labeller any other.
         root: its folder.
         split: of the data set.
+        labeller: makes the labels, instead of the data set's own.
 
     Raises:
         DatasetError: if a panorama has no labels, or the data set is incomplete.
     """
 
-    def __init__(self, config: DualCganConfig, dataset: str, root: str, split: str) -> None:
+    def __init__(
+        self,
+        config: DualCganConfig,
+        dataset: str,
+        root: str,
+        split: str | None,
+        labeller: PanoramaLabels | None = None,
+    ) -> None:
         opened = open_split(dataset, root, split)
+        self.labeller, self._elevation_deg = labeller, opened.elevation_deg
         unlabelled = [query for query in opened.queries if query.labels_path is None]
-        if unlabelled:
+        if unlabelled and labeller is None:
             raise DatasetError(
                 f"{len(unlabelled)} of {len(opened.queries)} panoramas have no labels, this one first",
                 where=unlabelled[0].path,
-                remedy="label them with `smdt segment`, or use a data set with annotations",
+                remedy="name a segmenter, or use a data set with annotations",
             )
         self._ground = PairImages(opened, "query", ViewSettings(config.height_px, config.width_px))
         self._config, self._opened, self.count = config, opened, len(opened.queries)
@@ -188,8 +198,12 @@ class DatasetPairs:
         require_square(square, reference.path)
         tile = cut_tile(square, 2.0 * reference.half_side_m, self._config.tile_side_m, reference.path)
         aerial = map_tiles(tile[None], self._config)[0]
-        labels = merge_labels(self._ground.labels(number), "cvusa", query.labels_path)
-        return CganPair(_bytes(aerial), labels, _bytes(self._ground[number][0]), query.id)
+        image = _bytes(self._ground[number][0])
+        if self.labeller is not None:
+            labels = self.labeller.of_panorama(image, self._elevation_deg)
+        else:
+            labels = merge_labels(self._ground.labels(number), "cvusa", query.labels_path)
+        return CganPair(_bytes(aerial), labels, image, query.id)
 
     def samples(self, count: int) -> list[CganPair]:
         """The first pairs."""
@@ -273,19 +287,24 @@ def _order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
     return np.random.default_rng([seed, 41, epoch]).permutation(count)
 
 
-class _Batches(IterableDataset[CganBatch]):
+class _Batches(IterableDataset[CganBatch | SmdtError]):
     """The batches of one process from a step on; workers take steps in turn."""
 
     def __init__(self, pairs: NumberedPairs, first_step: int, options: dict[str, int | bool]) -> None:
         self._pairs, self._first, self._options = pairs, first_step, options
 
-    def __iter__(self) -> Iterator[CganBatch]:
+    def __iter__(self) -> Iterator[CganBatch | SmdtError]:
         worker = get_worker_info()
         if worker is not None:
             torch.set_num_threads(1)
         step = self._first + (0 if worker is None else worker.id)
         while True:
-            yield batch_of_step(self._pairs, step, **self._options)  # type: ignore[arg-type]
+            try:
+                batch = batch_of_step(self._pairs, step, **self._options)  # type: ignore[arg-type]
+            except SmdtError as error:  # a loader process would bury it
+                yield error
+                return
+            yield batch
             step += 1 if worker is None else worker.num_workers
 
 
@@ -309,4 +328,7 @@ def batches_from(
         "size": size, "seed": seed, "rank": rank, "processes": processes, "turn": turn, "mirror": mirror
     }  # fmt: skip
     # Within the generator: a loader draws from torch's global randomness, which the loop shields only here.
-    yield from DataLoader(_Batches(pairs, first_step, options), batch_size=None, num_workers=workers)
+    for batch in DataLoader(_Batches(pairs, first_step, options), batch_size=None, num_workers=workers):
+        if isinstance(batch, SmdtError):
+            raise batch
+        yield batch

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from smdt.alignment.adversarial import discriminator_loss, generator_loss
 from smdt.alignment.cgan_models import save_cgan
 from smdt.alignment.dual_cgan import DualCgan, DualCganConfig, Synthesis, class_map, label_picture
+from smdt.alignment.label_cache import PanoramaLabels
 from smdt.alignment.labels import colourise
 from smdt.errors import ConfigError
 from smdt.files import write_whole
@@ -49,9 +50,11 @@ class DualCganTraining(DualCganConfig, LoopSettings):
         aligned: the two discriminators' features are multiplied, as published.
         turn: turn both views of a pair alike at random.
         mirror: mirror both views of every second pair.
-        dataset: ``worlds`` for simulated towns, or ``cvusa``.
+        dataset: ``worlds`` for simulated towns, ``cvusa``, or with a segmenter ``cvact``, ``vigor`` or ``folder``.
         root: the data set's folder.
         split: of the data set.
+        segmenter: labels a data set's panoramas (stage 1), by name or folder; empty: its own labels are taken.
+        cache: a folder that keeps these labels.
         town_seeds: towns to learn from.
         town_side_m: side of each town.
         tile_px: pixels of the towns' aerial tiles.
@@ -66,7 +69,7 @@ class DualCganTraining(DualCganConfig, LoopSettings):
         workers: processes that draw pairs beside the training.
     """
 
-    may_differ: ClassVar[frozenset[str]] = LoopSettings.may_differ | {"root"}
+    may_differ: ClassVar[frozenset[str]] = LoopSettings.may_differ | {"root", "segmenter", "cache"}
 
     max_grad_norm: float = 0.0
     batch: int = 1
@@ -83,6 +86,8 @@ class DualCganTraining(DualCganConfig, LoopSettings):
     dataset: str = "worlds"
     root: str | None = None
     split: str = "train"
+    segmenter: str = ""
+    cache: Path | None = None
     town_seeds: tuple[int, ...] = tuple(range(400, 424))
     town_side_m: float = 450.0
     tile_px: int = 256
@@ -105,11 +110,15 @@ class DualCganTraining(DualCganConfig, LoopSettings):
                 where="--batch",
                 remedy="give a multiple of the processes",
             )
-        if self.dataset not in ("worlds", "cvusa"):
+        if self.dataset not in ("worlds", "cvusa", *(("cvact", "vigor", "folder") if self.segmenter else ())):
             raise ConfigError(
                 f"'{self.dataset}' has no ground labels to learn from",
                 where="--dataset",
-                remedy="use worlds or cvusa",
+                remedy="use worlds or cvusa, or name a segmenter that makes labels",
+            )
+        if self.dataset == "worlds" and self.segmenter:
+            raise ConfigError(
+                "the labels of simulated places are exact", where="segmenter", remedy="leave it out"
             )
         if self.dataset != "worlds" and self.root is None:
             raise ConfigError("the data set's folder is missing", where="--root", remedy="name it")
@@ -149,7 +158,8 @@ class DualCganTraining(DualCganConfig, LoopSettings):
             DatasetError: if the data set is incomplete, or its panoramas have no labels.
         """
         if self.dataset != "worlds":
-            return DatasetPairs(self.config(), self.dataset, str(self.root), self.split)
+            labeller = PanoramaLabels(self.segmenter, self.cache) if self.segmenter else None
+            return DatasetPairs(self.config(), self.dataset, str(self.root), self.split, labeller)
         return WorldPairs(
             self.config(),
             self.town_seeds,
@@ -188,13 +198,23 @@ class DualCganTrainer(Trainable):
         def share(step: int) -> float:
             return 1.0 if step <= start else max(0.0, (steps - step) / max(1.0, steps - start))
 
-        self.schedules = {name: LambdaLR(one, share) for name, one in self.optimisers.items()}
+        # A schedule steps with its optimiser, and the discriminators' does not before they come in.
+        late = int(settings.adversarial_from * settings.steps)
+        self.schedules = {
+            "generators": LambdaLR(self.optimisers["generators"], share),
+            "discriminators": LambdaLR(self.optimisers["discriminators"], lambda done: share(late + done)),
+        }
 
     def _adam(self, *networks: nn.Module) -> torch.optim.Optimizer:
         parameters = [one for network in networks for one in network.parameters()]
         return torch.optim.Adam(
             parameters, lr=self.settings.learning_rate, betas=(self.settings.beta1, 0.999)
         )
+
+    def describe(self) -> dict[str, Any]:
+        """Which segmenter made the labels: a training goes on with the same."""
+        labeller = getattr(self.pairs, "labeller", None)
+        return {} if labeller is None else {"segmenter_fingerprint": labeller.fingerprint}
 
     def batches(self, loop: Loop, first_step: int) -> Iterator[CganBatch]:
         """Batches of this process; see :mod:`smdt.training.cgan_pairs`."""

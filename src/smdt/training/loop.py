@@ -277,7 +277,8 @@ class _Run:
     def go(self) -> None:
         loop, settings = self.loop, self.loop.settings
         done = loop.step_number
-        batches = self.trainable.batches(loop, done + 1)
+        with torch.random.fork_rng(devices=[]):  # some loaders draw where they are made
+            batches = self.trainable.batches(loop, done + 1)
         try:
             for number in range(done + 1, settings.steps + 1):
                 loop.step_number = number

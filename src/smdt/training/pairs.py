@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from smdt.data.images import PairImages, ViewSettings
+from smdt.alignment.label_cache import PanoramaLabels
+from smdt.alignment.labels import merge_labels
+from smdt.data.images import GroundViewOf, PairImages, ViewSettings
 from smdt.data.pairs import PairSplit
-from smdt.errors import ConfigError, DatasetError
+from smdt.errors import ConfigError, DatasetError, SmdtError
 from smdt.world.dataset import PairConfig, PairSource, check_training_seeds, clustered_positions
 from smdt.world.places import PlaceSource, TownPlace, check_training_places
 from smdt.world.render import Renderer
@@ -29,15 +31,19 @@ class ViewPairs(NamedTuple):
 
     Attributes:
         ground: (B, 3, H, W) uint8.
-        aerial: (B, 3, S, S) uint8 square and north up, or (B, 3, H, W) uint8 mapped.
-        labels: (B, H, W) int64 what the panoramas show; empty where there are none.
+        aerial: (B, 3, S, S) uint8 square and north up, or (B, 3, H, W) uint8 mapped;
+            Ig′, or six channels, where the model reads these.
+        labels: (B, H, W) int64 what the panoramas show: surfaces of places, classes of data sets; empty where there
+            are none.
         ids: a name for each pair.
+        aerial_side_m: side of square aerial images on the ground; 0 where they are no tiles any more.
     """
 
     ground: Tensor
     aerial: Tensor
     labels: Tensor
     ids: list[str]
+    aerial_side_m: float = 0.0
 
 
 class WorldPairs(Dataset[ViewPairs]):
@@ -101,6 +107,7 @@ class WorldPairs(Dataset[ViewPairs]):
             drawn.aerial,
             drawn.surface.long(),
             [f"{name} at {east:.1f} m east, {north:.1f} m north" for east, north in positions],
+            source.config.tile_side_m,
         )
 
     def _renderer(self, number: int) -> Renderer:
@@ -118,23 +125,35 @@ class DatasetPairs(Dataset[ViewPairs]):
         split: what a reader returned.
         views: sizes and mapping.
         with_labels: read the panoramas' labels, too.
+        ground_view: makes Ig′ of a square aerial image, where the views have one.
+        labeller: labels the panoramas, instead of the data set's own labels.
 
     Raises:
         DatasetError: if labels are asked for and a query has none.
     """
 
-    def __init__(self, split: PairSplit, views: ViewSettings, *, with_labels: bool = False) -> None:
-        self.split, self.with_labels = split, with_labels
+    def __init__(
+        self,
+        split: PairSplit,
+        views: ViewSettings,
+        *,
+        with_labels: bool = False,
+        ground_view: GroundViewOf | None = None,
+        labeller: PanoramaLabels | None = None,
+    ) -> None:
+        self.split, self.with_labels, self.labeller = split, with_labels, labeller
         self.queries, self.references = (
             PairImages(split, "query", views),
-            PairImages(split, "reference", views),
+            PairImages(split, "reference", views, ground_view),
         )
+        self.label_set = "smdt"
+        self._elevation_deg = split.elevation_deg if views.elevation_deg is None else views.elevation_deg
         bare = next((query for query in split.queries if query.labels_path is None), None)
-        if with_labels and bare is not None:
+        if with_labels and labeller is None and bare is not None:
             raise DatasetError(
                 "there are no labels for this panorama, and keep and remove pictures need them",
                 where=bare.path,
-                remedy="complete the labels, or leave keep_share and remove_share 0",
+                remedy="complete the labels, name a segmenter under align, or leave keep_share and remove_share 0",
             )
 
     def __getitem__(self, indices: Sequence[int]) -> ViewPairs:
@@ -146,13 +165,22 @@ class DatasetPairs(Dataset[ViewPairs]):
         chosen = [int(index) for index in indices]
         ground = [_bytes(self.queries[index][0]) for index in chosen]
         aerial = [_bytes(self.references[int(self.split.positive[index])][0]) for index in chosen]
-        labels = [self.queries.labels(index) for index in chosen] if self.with_labels else []
+        labels: list[Tensor] = []
+        if self.with_labels and self.labeller is not None:
+            labels = [self.labeller.of_panorama(one, self._elevation_deg).long() for one in ground]
+        elif self.with_labels:
+            labels = [self._own_labels(index) for index in chosen]
         return ViewPairs(
             torch.stack(ground),
             torch.stack(aerial),
             torch.stack(labels) if labels else torch.zeros(0, dtype=torch.int64),
             [self.split.queries[index].id for index in chosen],
         )
+
+    def _own_labels(self, index: int) -> Tensor:
+        """The data set's labels of a query, (H, W) of :class:`smdt.alignment.labels.SemanticClass`."""
+        where = self.split.queries[index].labels_path
+        return merge_labels(self.queries.labels(index), self.split.dataset, where).long()
 
 
 def _bytes(image: Tensor) -> Tensor:
@@ -195,15 +223,32 @@ def load_rows(pairs: DatasetPairs, rows: Sequence[Sequence[int]], workers: int) 
 def _loaded(
     pairs: Dataset[ViewPairs], sampler: Sampler[int] | Sampler[list[int]], workers: int
 ) -> Iterator[ViewPairs]:
-    loader: DataLoader[ViewPairs] = DataLoader(
-        pairs,
+    """A generator, so that a loader, which draws from torch's global randomness, is made where the loop shields it."""
+    loader: DataLoader[ViewPairs | SmdtError] = DataLoader(
+        _Handed(pairs),
         batch_size=None,
         sampler=sampler,
         num_workers=workers,
         worker_init_fn=_one_thread,
         pin_memory=torch.cuda.is_available(),
     )
-    return iter(loader)
+    for batch in loader:
+        if isinstance(batch, SmdtError):
+            raise batch
+        yield batch
+
+
+class _Handed(Dataset[ViewPairs | SmdtError]):
+    """Batches that hand a user's mistake over instead of raising it, which a loader process would bury."""
+
+    def __init__(self, pairs: Dataset[ViewPairs]) -> None:
+        self.pairs = pairs
+
+    def __getitem__(self, which: Any) -> ViewPairs | SmdtError:
+        try:
+            return self.pairs[which]
+        except SmdtError as error:
+            return error
 
 
 def _one_thread(_: int) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from smdt.alignment.label_cache import PanoramaLabels
 from smdt.alignment.labels import merge_labels
 from smdt.alignment.masks import KeepRemove, KeepRemoveSettings
 from smdt.data import open_split
@@ -25,6 +26,8 @@ from smdt.data.images import ViewSettings
 from smdt.data.pairs import PairSplit
 from smdt.errors import ConfigError, ModelError
 from smdt.files import write_whole
+from smdt.imagenet_weights import imagenet_lite0_state
+from smdt.retrieval.aerial_views import attach_ground_views, ground_view_of
 from smdt.retrieval.compact import Compact
 from smdt.retrieval.encoder import Encoder
 from smdt.retrieval.imagenet import start_from_imagenet
@@ -38,8 +41,9 @@ from smdt.retrieval.losses import (
 from smdt.retrieval.matching import circular_scores, normalise_queries
 from smdt.retrieval.mining import shown_places
 from smdt.retrieval.models import create_model, family_classes, load_model, save_model
-from smdt.retrieval.siamese import Siamese, imagenet_lite0_state
+from smdt.retrieval.siamese import Siamese
 from smdt.training.accumulation import backward_in_parts
+from smdt.training.align_settings import AlignSettings
 from smdt.training.augmentation import GroundAugmentation
 from smdt.training.epochs import Epochs
 from smdt.training.loop import Loop, Report, Trainable, run
@@ -68,14 +72,19 @@ def build_model(settings: RetrievalTraining, tile_side_m: float) -> Encoder:
     config_class, _ = family_classes(settings.family)
     known = {one.name for one in fields(config_class)}
     own = {name: getattr(settings, name) for name in ("strip_channels",) if name in known}
-    views = {"mapping": settings.mapping, "height_px": settings.height_px, "width_px": settings.width_px}
+    aligned = settings.aligned()
+    views = {"mapping": aligned.mapping, "height_px": settings.height_px, "width_px": settings.width_px}
+    views |= {"aerial_input": aligned.aerial_input, "cgan": aligned.cgan}
     centring = {"remove_mean": True} if settings.family in ("siamese", "compact") else {}
     torch.manual_seed(settings.seed)
     given = {**views, **own, **centring, **dict(settings.model)}
     model = create_model(settings.family, {**given, "name": settings.name, "tile_side_m": tile_side_m})
     if settings.start is not None:
         try:
-            model.load_state_dict(load_model(settings.start).state_dict())
+            state = load_model(settings.start).state_dict()
+            if model.ground_view_weight is not None:  # a start that read the mapped tile alone has none
+                state.setdefault("ground_view_weight", model.ground_view_weight.detach())
+            model.load_state_dict(state)
         except RuntimeError as error:
             raise ModelError(
                 f"its weights do not fit the model to train ({str(error).splitlines()[-1].strip()})",
@@ -86,6 +95,7 @@ def build_model(settings: RetrievalTraining, tile_side_m: float) -> Encoder:
         start_from_imagenet(model)
     elif isinstance(model, Siamese | Compact) and model.config.backbone == "tf_efficientnet_lite0":
         model.trunk.load_state_dict(imagenet_lite0_state(), strict=False)
+    attach_ground_views(model, cache=aligned.cache)
     return model
 
 
@@ -109,14 +119,14 @@ class RetrievalTrainer(Trainable):
         progress: Progress | None = None,
     ) -> None:
         self.settings, self.progress = settings, progress
-        if ground_augmentation is None and settings.keep_share + settings.remove_share > 0:
-            kept = KeepRemoveSettings(settings.keep_share, settings.remove_share)
-            ground_augmentation = KeepRemove(kept, label_set="smdt")
+        ground_augmentation = ground_augmentation or keep_remove(settings.aligned())
         self.split = None if settings.dataset == "worlds" else _open(settings)
         self.model = build_model(settings, _tile_side_m(settings, self.split))
         _check_loss(settings, self.model)
         self.temperature = Temperature()
-        self.views = ViewMaker(settings, self.model.config, self.model.columns, ground_augmentation)
+        self.views = ViewMaker(
+            settings, self.model.config, self.model.columns, ground_augmentation, self.model.ground_views
+        )
         self.networks = {"model": self.model, "temperature": self.temperature}
         groups = parameter_groups(self.model, settings)
         self._trunk = learning_trunk(self.model)
@@ -128,12 +138,11 @@ class RetrievalTrainer(Trainable):
         share = warm_cosine(warm_up, settings.steps)
         self.schedules = {"model": torch.optim.lr_scheduler.LambdaLR(optimiser, share)}
         self.samples_per_step = settings.batch
-        self.epochs: Epochs | None = None
+        self._label_set, self.epochs = settings.dataset, None
         self.front: FrontCache | None = None
         if self.split is not None:
-            pairs = DatasetPairs(
-                self.split, _view_settings(self.model), with_labels=ground_augmentation is not None
-            )
+            pairs = _dataset_pairs(self.split, self.model, settings, ground_augmentation is not None)
+            self._label_set = pairs.label_set
             self.epochs = Epochs(settings, pairs, shown_places(self.split))
             if settings.front_versions:
                 self.front = FrontCache(settings, self.model, pairs, self.views)
@@ -178,6 +187,11 @@ class RetrievalTrainer(Trainable):
         """The pairs' names."""
         return batch.ids
 
+    def describe(self) -> dict[str, Any]:
+        """Which GAN makes the ground views: a training goes on with the same."""
+        print_now = self.model.config.cgan_fingerprint
+        return {"cgan_fingerprint": print_now} if print_now else {}
+
     def state(self) -> dict[str, Any]:
         """The epoch's table of batches."""
         return {} if self.epochs is None else self.epochs.state()
@@ -200,7 +214,10 @@ class RetrievalTrainer(Trainable):
             rows = slice(part * size, (part + 1) * size)
             with loop.autocast():
                 if self.front is not None:
-                    both = [self.front.back(one[rows]) for one in (views.ground, views.aerial)]
+                    both = [
+                        self.front.back(views.ground[rows], "ground"),
+                        self.front.back(views.aerial[rows], "aerial"),
+                    ]
                 else:
                     both = [
                         self.model(views.ground[rows], "ground"),
@@ -224,7 +241,7 @@ class RetrievalTrainer(Trainable):
             return self.front.make(batch, loop.step_number, loop.rank, loop.device)
         labels = None
         if len(batch.labels) and self.views.ground_augmentation is not None:
-            labels = merge_labels(batch.labels, self.settings.dataset)
+            labels = merge_labels(batch.labels, self._label_set)
         self._last = self.views.make(batch, labels, loop.step_number, loop.rank, loop.device)
         return self._last
 
@@ -271,7 +288,10 @@ class RetrievalTrainer(Trainable):
         if self._last is None:
             return
         for number in range(min(_PICTURED, len(self._last.ground))):
-            rows = [self._last.ground[number], self._last.aerial[number]]
+            rows = [
+                self._last.ground[number],
+                *self._last.aerial[number].chunk(self._last.aerial.shape[1] // 3),
+            ]
             width = max(one.shape[-1] for one in rows)
             padded = [F.pad(one.float().cpu(), (0, width - one.shape[-1])) for one in rows]
             shown = (torch.cat(padded, dim=1) * 255.0).round().clamp(0, 255).byte()
@@ -290,6 +310,34 @@ class RetrievalTrainer(Trainable):
         elif self.settings.places:
             about = "simulated towns and stored places" if self.settings.town_seeds else "stored places"
         save_model(self.model, folder, {**record, "trained_on": about, "started_from": self.settings.start})
+
+
+def keep_remove(aligned: AlignSettings) -> KeepRemove | None:
+    """What turns panoramas into keep and remove pictures; None where there shall be none."""
+    if (aligned.keep_share or 0.0) + (aligned.remove_share or 0.0) == 0.0:
+        return None
+    given = {
+        name: getattr(aligned, name)
+        for name in ("keep_share", "remove_share", "keep_classes", "remove_classes")
+    }
+    settings = KeepRemoveSettings(**{name: value for name, value in given.items() if value is not None})
+    return KeepRemove(settings, label_set="smdt")
+
+
+def _dataset_pairs(
+    split: PairSplit, model: Encoder, settings: RetrievalTraining, with_labels: bool
+) -> DatasetPairs:
+    aligned = settings.aligned()
+    labeller = None
+    if with_labels and aligned.segmenter:
+        labeller = PanoramaLabels(aligned.segmenter, aligned.cache)
+    return DatasetPairs(
+        split,
+        _view_settings(model),
+        with_labels=with_labels,
+        ground_view=ground_view_of(model),
+        labeller=labeller,
+    )
 
 
 def _open(settings: RetrievalTraining) -> PairSplit:
@@ -316,7 +364,13 @@ def _tile_side_m(settings: RetrievalTraining, split: PairSplit | None) -> float:
 
 def _view_settings(model: Encoder) -> ViewSettings:
     config = model.config
-    return ViewSettings(config.height_px, config.width_px, config.mapping, aerial_side_px=config.tile_px)
+    return ViewSettings(
+        config.height_px,
+        config.width_px,
+        config.mapping,
+        aerial_side_px=config.tile_px,
+        aerial_input=config.aerial_input,
+    )
 
 
 def _check_loss(settings: RetrievalTraining, model: Encoder) -> None:

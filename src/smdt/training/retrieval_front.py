@@ -3,7 +3,8 @@
 Most of a compact model's time goes into the early stages of its trunk. Where these do not learn, their output for a
 version of a picture (its light, its mirror image) is the same in every step. The world's turns and narrow fields of
 view need no versions: features are a circle as pictures are, so turning by whole columns of features is an index, and a
-version is turned by the pixels in between.
+version is turned by the pixels in between. Where the whole trunk stays as it is and the head alone learns, what is
+kept is the trunk's output.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor
 from smdt.alignment.labels import merge_labels
 from smdt.errors import ConfigError
 from smdt.retrieval.compact import NEAR_REACH, Compact
-from smdt.retrieval.encoder import Encoder
+from smdt.retrieval.encoder import VIEWS, Encoder, View
 from smdt.training.augmentation import drop_channels, ground_columns, mix_styles, take_columns
 from smdt.training.epochs import Descriptors, Epochs
 from smdt.training.loop import Loop
@@ -53,7 +54,7 @@ class FrontCache:
     of :class:`ViewMaker` up to a column of features.
 
     Args:
-        settings: how pairs are changed.
+        settings: how pairs are changed; with ``trunk_share`` 0 the head alone learns.
         model: whose front it is; its weights there must not change any more.
         pairs: the data set's, with its labels where the views ask for them.
         views: makes the versions.
@@ -76,15 +77,20 @@ class FrontCache:
                 remedy="choose a compact model with an EfficientNet, or set front_versions: 0",
             )
         self.settings, self.model, self.pairs, self.views = settings, model, pairs, views
+        self.head_alone = settings.trunk_share == 0
+        config, kept = model.config, (settings.front_versions, len(pairs.split.queries))
         with torch.inference_mode():
-            shape = model.front(torch.zeros(1, 3, *model.config.image_shape("ground"))).shape[1:]
-        self.stride = model.config.width_px // shape[-1]
-        self.shape = (settings.front_versions, len(pairs.split.queries), *shape)
-        self.gib = 2 * 2 * float(np.prod(self.shape)) / _GIB
+            shapes = [
+                self._early(torch.zeros(1, config.image_channels(view), *config.image_shape(view))).shape[1:]
+                for view in VIEWS
+            ]
+        self.stride = config.width_px // shapes[0][-1]
+        self.shapes = tuple((*kept, *shape) for shape in shapes)
+        self.gib = 2 * float(sum(np.prod(shape) for shape in self.shapes)) / _GIB
         if self.gib > settings.front_cache_gib:
             fitting = int(settings.front_versions * settings.front_cache_gib / self.gib)
             raise ConfigError(
-                f"{settings.front_versions} versions of {self.shape[1]} pairs need {self.gib:.3g} GiB of memory, "
+                f"{settings.front_versions} versions of {kept[1]} pairs need {self.gib:.3g} GiB of memory, "
                 f"more than the {settings.front_cache_gib:g} allowed",
                 where="front_cache_gib",
                 remedy=f"allow more if there is, or keep {fitting} versions"
@@ -121,8 +127,8 @@ class FrontCache:
     @torch.no_grad()
     def fill(self, loop: Loop, progress: Progress | None = None) -> None:
         """Compute the features of all versions; what is random depends on the seed alone."""
-        versions, count = self.shape[:2]
-        features = tuple(torch.empty(self.shape, dtype=torch.float16) for _ in range(2))
+        versions, count = self.shapes[0][:2]
+        features = tuple(torch.empty(shape, dtype=torch.float16) for shape in self.shapes)
         turned_px = tuple(torch.zeros(versions, count, dtype=torch.int64) for _ in range(2))
         chunks: list[list[int]] = [part.tolist() for part in torch.split(torch.arange(count), _CHUNK)]
         for chunk, pairs in zip(chunks, load_rows(self.pairs, chunks, self.settings.workers), strict=True):
@@ -139,7 +145,10 @@ class FrontCache:
 
     def _front(self, loop: Loop, images: Tensor) -> Tensor:
         with loop.autocast():
-            return self.model.front(images).to("cpu", torch.float16)
+            return self._early(images).to("cpu", torch.float16)
+
+    def _early(self, images: Tensor) -> Tensor:
+        return self.model.features(images) if self.head_alone else self.model.front(images)
 
     def _version(
         self, pairs: ViewPairs, version: int, first: int, device: torch.device
@@ -155,7 +164,7 @@ class FrontCache:
         mirrored = torch.full((size,), settings.mirror and version % 2 == 1, device=device)
         labels = None
         if len(pairs.labels) and self.views.ground_augmentation is not None:
-            labels = merge_labels(pairs.labels, settings.dataset)
+            labels = merge_labels(pairs.labels, self.pairs.label_set)
         turns = Turns(mirrored, aerial_px, ground_px - aerial_px)
         images = self.views.changed(pairs, labels, turns, generator, int(words[1]))
         return images, (ground_px.cpu(), aerial_px.cpu())
@@ -193,9 +202,13 @@ class FrontCache:
             features[0] = torch.where(seen[:, None, None], features[0], self._black.to(device))
         return Views(features[0], features[1], heading, mask)
 
-    def back(self, features: Tensor) -> Tensor:
-        """Strips (B, C, W') of features, fast: at the seam the circle is closed only nearly."""
-        return self.model.back(features, NEAR_REACH)
+    def back(self, features: Tensor, view: View) -> Tensor:
+        """Strips (B, C, W') of a view's features, fast: at the seam the circle is closed only nearly."""
+        return (
+            self.model.head(features, view)
+            if self.head_alone
+            else self.model.back(features, NEAR_REACH, view)
+        )
 
     def _versions(self, step: int) -> Tensor:
         """The versions that a step may use: of the world or of the mirrored world, alike in all processes."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from smdt.config import load_settings
 from smdt.errors import ConfigError
+from smdt.training.align_settings import AlignSettings
 from smdt.training.settings import LoopSettings
 
 LOSSES = ("contrast", "triplet", "info_nce")
@@ -24,6 +26,9 @@ class RetrievalTraining(LoopSettings):
         name: the model's name.
         family: what kind of network, see ``smdt.retrieval.models.FAMILIES``.
         model: the network's own settings by name, such as ``variant``; they win over the next four.
+        align: what stages 1 to 3 give, by name: ``mapping``, ``aerial_input``, ``cgan``, ``keep_share`` and more, see
+            :class:`smdt.training.align_settings.AlignSettings`; they win over ``mapping``, ``keep_share`` and
+            ``remove_share`` here.
         mapping: of aerial images, ``polar``, ``perspective``, ``mixed`` or ``none``.
         strip_channels: channels of the strip, for families that have such a setting.
         height_px: rows of both views.
@@ -42,7 +47,8 @@ class RetrievalTraining(LoopSettings):
         margin_scale: γ of the triplet loss.
         smoothing: share of InfoNCE's target that is spread over all.
         learning_rate: peak rate.
-        trunk_share: the rate of parts that start from weights of another task, as a share of that; 0 freezes them.
+        trunk_share: the rate of parts that start from weights of another task, as a share of that; 0 freezes them, and
+            with ``front_versions`` their output is kept, so that a step takes milliseconds.
         weight_decay: of AdamW.
         warm_up: steps until the peak; a twentieth of all unless given. The rate then falls by a cosine.
         head_steps: first steps in which those parts stay as they are, and the rest learns alone.
@@ -85,6 +91,7 @@ class RetrievalTraining(LoopSettings):
     name: str = "town"
     family: str = "siamese"
     model: Mapping[str, Any] = field(default_factory=dict)
+    align: Mapping[str, Any] = field(default_factory=dict)
     mapping: str = "polar"
     strip_channels: int = 64
     height_px: int = 128
@@ -156,9 +163,34 @@ class RetrievalTraining(LoopSettings):
                     where=name,
                     remedy=f"choose from {', '.join(known)}",
                 )
+        self.aligned()
         self._check_source()
         self._check_ranges()
         self._check_front()
+
+    def aligned(self) -> AlignSettings:
+        """What the stages before give, whole: ``align`` over the settings of its own.
+
+        Raises:
+            ConfigError: if a key of ``align`` is unknown or its value impossible.
+        """
+        try:
+            given = load_settings(AlignSettings, overrides=self.align)
+        except ConfigError as error:
+            raise ConfigError(error.what, where=f"align, {error.where}", remedy=error.remedy) from error
+        return replace(
+            given,
+            mapping=self.mapping if given.mapping is None else given.mapping,
+            keep_share=self.keep_share if given.keep_share is None else given.keep_share,
+            remove_share=self.remove_share if given.remove_share is None else given.remove_share,
+        )
+
+    def lasting(self) -> dict[str, Any]:
+        """As of every training; of ``align`` without places on a disk, which may have moved."""
+        aligned = {
+            key: value for key, value in self.align.items() if key not in ("cgan", "cache", "segmenter")
+        }
+        return {**super().lasting(), "align": aligned}
 
     def _check_source(self) -> None:
         from smdt.world.dataset import check_training_seeds
@@ -190,6 +222,8 @@ class RetrievalTraining(LoopSettings):
             wrong, remedy = "pairs drawn anew for each step have no features to keep", "give a data set"
         elif self.front_versions == 1 and self.mirror:
             wrong, remedy = "one version is either mirrored or not", "keep 2 or more, or set mirror: false"
+        elif self.front_versions and self.turn_both and self.aligned().mapping == "none":
+            wrong, remedy = "features of a square tile cannot be turned", "set turn_both: false"
         elif self.front_versions and self.picture_every:
             wrong, remedy = "kept features show no pictures", "set picture_every: 0"
         if wrong:

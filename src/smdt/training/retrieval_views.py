@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smdt.geometry.mapping import aerial_grid, map_aerial
+from smdt.retrieval.aerial_views import GroundViews
 from smdt.retrieval.encoder import EncoderConfig
 from smdt.training.augmentation import (
     GroundAugmentation,
@@ -32,7 +33,7 @@ class Views:
     Attributes:
         ground: (B, 3, H, W) in [0, 1], their heading in the centre column; black where the photo does not see. Or a
             front's features of these, see :class:`smdt.training.retrieval_front.FrontCache`.
-        aerial: (B, 3, H, W) mapped, or (B, 3, S, S) square; or features.
+        aerial: (B, 3, H, W) mapped, or (B, 3, S, S) square; Ig′, or (B, 6, H, W) the mapped tile and Ig′; or features.
         heading_deg: (B,) in [0, 360).
         mask: (B, W') of the strip's columns, True where a query sees; None if it sees all, or has one column.
     """
@@ -66,6 +67,7 @@ class ViewMaker:
         config: the model's.
         columns: of its strip.
         ground_augmentation: a change to panoramas alone, before their light is changed.
+        ground_views: makes Ig′ of tiles that come square, where the model reads it.
     """
 
     def __init__(
@@ -74,8 +76,10 @@ class ViewMaker:
         config: EncoderConfig,
         columns: int,
         ground_augmentation: GroundAugmentation | None = None,
+        ground_views: GroundViews | None = None,
     ) -> None:
         self.settings, self.config, self.columns = settings, config, columns
+        self.ground_views = ground_views
         self.ground_augmentation = ground_augmentation
 
     def make(
@@ -113,7 +117,7 @@ class ViewMaker:
             Panoramas (B, 3, H, W) and aerial images, as in :class:`Views`; none is narrowed.
         """
         settings, config, device = self.settings, self.config, generator.device
-        ground, aerial = pairs.ground.to(device), self._aerial(pairs.aerial.to(device))
+        ground, aerial = pairs.ground.to(device), self._aerial(pairs, device)
         width, mirrored = config.width_px, turns.mirrored
         columns = ground_columns(width, turns.world_px + turns.camera_px, mirrored)
         ground = take_columns(ground, columns).float() / 255.0
@@ -125,13 +129,25 @@ class ViewMaker:
             seen = take_columns(labels.to(device), columns)
             ground = self.ground_augmentation(ground, seen, torch.Generator().manual_seed(seed))
         if settings.photometric > 0:
-            aerial = photometric(aerial, generator, settings.photometric)
+            parts = aerial.chunk(aerial.shape[1] // 3, dim=1)  # Ig′ has a light of its own
+            aerial = torch.cat([photometric(one, generator, settings.photometric) for one in parts], dim=1)
             ground = photometric(ground, generator, settings.photometric)
         if settings.occlusion > 0:
             ground = occlude(ground, settings.occlusion, generator)
         return ground, aerial
 
-    def _aerial(self, aerial: Tensor) -> Tensor:
+    def _aerial(self, pairs: ViewPairs, device: torch.device) -> Tensor:
+        """What the aerial branch reads, in [0, 1]: of tiles, or as the data set's pairs have it already."""
+        config, square = self.config, pairs.aerial_side_m > 0
+        if config.aerial_input == "mapped" or not square:
+            return self._mapped(pairs.aerial.to(device))
+        assert self.ground_views is not None  # the model reads what it makes
+        made = self.ground_views.of_tiles(pairs.aerial, pairs.aerial_side_m).to(device)
+        if config.aerial_input == "ground_view":
+            return made
+        return torch.cat([self._mapped(pairs.aerial.to(device)), made], dim=1)
+
+    def _mapped(self, aerial: Tensor) -> Tensor:
         """Aerial images in [0, 1], mapped if the model wants them so and they are still square."""
         config = self.config
         rows, columns = config.image_shape("aerial")
