@@ -32,8 +32,8 @@ test: $(STAMP)
 # Networks are compared in one process and all else beside it in a second, each on one thread.
 test-mindspore: $(MINDSPORE_STAMP)
 	@export OMP_NUM_THREADS=1; log=$$(mktemp); \
-	  $(MINDSPORE)/bin/python -m pytest tests/mindspore --ignore tests/mindspore/test_networks.py >"$$log" 2>&1 & beside=$$!; \
-	  $(MINDSPORE)/bin/python -m pytest tests/mindspore/test_networks.py; networks=$$?; \
+	  $(MINDSPORE)/bin/python -m pytest tests/mindspore --durations 10 --ignore tests/mindspore/test_networks.py >"$$log" 2>&1 & beside=$$!; \
+	  $(MINDSPORE)/bin/python -m pytest --durations 10 tests/mindspore/test_networks.py; networks=$$?; \
 	  wait $$beside; others=$$?; cat "$$log"; rm -f "$$log"; \
 	  test $$networks -eq 0 && test $$others -eq 0
 

@@ -38,7 +38,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_operation_at_a_time() -> None:
-    """Small operations one after the other: handing each to MindSpore's pipeline of threads costs five times as much."""
+    """One small operation after the other: to hand each to MindSpore's pipeline of threads costs five times as much."""
     import mindspore
 
     mindspore.runtime.launch_blocking()
