@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import mindspore as ms
@@ -24,8 +26,9 @@ from torch.utils import _pytree as pytree
 
 from closing import add_closing_options, circumstances, write_result
 from smdt.app.export_commands import find_model
-from smdt.export.mindspore import to_network
+from smdt.export.mindspore import convert
 from smdt.export.parity import compare
+from smdt.mindspore import load
 from smdt.retrieval.models import create_model
 from smdt.retrieval.transformer import VARIANTS
 
@@ -44,11 +47,11 @@ def subject(name: str, batch: int) -> tuple[nn.Module, tuple[Any, ...], str]:
     return module, (torch.rand(batch, *images.shape[1:]), *rest), entry
 
 
-def forward_calls(module: nn.Module, example: tuple[Any, ...], entry: str) -> dict[str, Callable[[], None]]:
+def forward_calls(
+    module: nn.Module, folder: Path, example: tuple[Any, ...], entry: str
+) -> dict[str, Callable[[], None]]:
     """A call each way that returns when its result is there."""
-    networks = {
-        name: to_network(module, {entry: example} if entry else example) for name in (PYNATIVE, GRAPH)
-    }
+    networks = {name: load(folder) for name in (PYNATIVE, GRAPH)}
     images = ms.Tensor(example[0].numpy())
     names = (entry,) if entry else ()
 
@@ -67,10 +70,12 @@ def forward_calls(module: nn.Module, example: tuple[Any, ...], entry: str) -> di
     return {TORCH: in_torch, **{name: in_mindspore(name) for name in networks}}
 
 
-def gradient_calls(module: nn.Module, example: tuple[Any, ...], entry: str) -> dict[str, Callable[[], None]]:
+def gradient_calls(
+    module: nn.Module, folder: Path, example: tuple[Any, ...], entry: str
+) -> dict[str, Callable[[], None]]:
     """The same with the gradient of every weight, of the sum of all results; MindSpore in PyNative mode."""
     ms.set_context(mode=ms.PYNATIVE_MODE)
-    network = to_network(module, {entry: example} if entry else example)
+    network = load(folder)
     weights = network.trainable_params()
     images = ms.Tensor(example[0].numpy())
     names = (entry,) if entry else ()
@@ -118,6 +123,22 @@ def in_turn(calls: dict[str, Callable[[], None]], repetitions: int) -> dict[str,
     }
 
 
+def measure(name: str, batch: int, repetitions: int, *, gradients: bool) -> dict[str, Any]:
+    """One network: how equal its conversion is, and how long each way takes."""
+    module, example, entry = subject(name, batch)
+    calls = {entry: example} if entry else example
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        convert(module, calls).write(folder)
+        apart = max(compare(module, load(folder), calls).values())
+        found: dict[str, Any] = {"images": list(example[0].shape), "largest_relative_difference": apart}
+        found["forward"] = in_turn(forward_calls(module, folder, example, entry), repetitions)
+        if gradients:
+            found["gradient"] = in_turn(gradient_calls(module, folder, example, entry), repetitions)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -135,22 +156,12 @@ def main() -> None:
     results: dict[str, Any] = {}
     table = Table("network", "what", "way", "s", "× PyTorch", "first call, s", "differs by", min_width=90)
     for name in arguments.models:
-        module, example, entry = subject(name, arguments.batch)
-        calls = {entry: example} if entry else example
-        ms.set_context(mode=ms.PYNATIVE_MODE)
-        apart = max(compare(module, to_network(module, calls), calls).values())
-        timed = {"forward": in_turn(forward_calls(module, example, entry), arguments.repetitions)}
-        if arguments.gradients:
-            timed["gradient"] = in_turn(gradient_calls(module, example, entry), arguments.repetitions)
-        results[name] = {
-            "images": list(example[0].shape),
-            "largest_relative_difference": apart,
-            **timed,
-        }
-        for what, ways in timed.items():
-            for way, figures in ways.items():
+        results[name] = measure(name, arguments.batch, arguments.repetitions, gradients=arguments.gradients)
+        for what in ("forward", "gradient"):
+            for way, figures in results[name].get(what, {}).items():
                 numbers = (figures["seconds"], figures["times_torch"], figures["first_call"])
-                table.add_row(name, what, way, *(f"{number:.3g}" for number in numbers), f"{apart:.1e}")
+                apart = f"{results[name]['largest_relative_difference']:.1e}"
+                table.add_row(name, what, way, *(f"{number:.3g}" for number in numbers), apart)
         write_result(arguments.json, results | circumstances() | {"mindspore": ms.__version__})
     Console(width=120).print(table)
 
