@@ -36,6 +36,14 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_operation_at_a_time() -> None:
+    """One small operation after the other: to hand each to MindSpore's pipeline of threads costs five times as much."""
+    import mindspore
+
+    mindspore.runtime.launch_blocking()
+
+
 @pytest.fixture
 def graph_mode() -> Iterator[None]:
     import mindspore

@@ -6,20 +6,24 @@ import mindspore as ms
 import pytest
 
 from smdt.export.mindspore import to_network
-from smdt.export.parity import measure, sensitivity
+from smdt.export.parity import measure
 
 from .conftest import ROWS
-from .networks import SUBJECTS
+from .networks import PUBLISHED, SUBJECTS
 
 OUTPUTS, GRADIENTS, STEPS = 1e-4, 1e-3, 1e-4
 COMPILED = (
     "siamese",
-    "transformer ViT (tiny)",
+    "ViT-B_16, small",
     "generator, classes, wrapped",
     "segmenter",
     "mapping mixed",
     "contrast over places and turns",
 )
+
+
+def test_the_published_transformers_are_five() -> None:
+    assert len(PUBLISHED) == 5
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
@@ -32,12 +36,11 @@ def test_a_network_equals_torch(name: str) -> None:
             network = to_network(module, subject.example(1), open_batch=False)
         for training in subject.modes:
             for entry, arguments in subject.example(batch).items():
-                steps = batch == 3 and training == subject.modes[0] and subject.steps
+                steps = training == subject.modes[0]
                 found = measure(module, network, arguments, entry, training=training, steps=steps)
                 ROWS.append((f"{name} {entry}".strip(), batch, training, steps, found))
                 assert found.outputs < OUTPUTS
-                allowed = 3.0 * sensitivity(module, arguments) if subject.sensitive else 0.0
-                assert found.gradients < max(GRADIENTS, allowed), found.worst
+                assert found.gradients < GRADIENTS, found.worst
                 assert max(found.sgd, found.adam) < STEPS
                 assert found.states < OUTPUTS
 

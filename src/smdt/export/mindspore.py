@@ -53,7 +53,7 @@ class Conversion:
     constants: dict[str, np.ndarray[Any, Any]]
     entries: tuple[str, ...]
 
-    def write(self, folder: Path, *, ckpt: bool = False) -> None:
+    def write(self, folder: Path | str, *, ckpt: bool = False) -> None:
         """Write the folder that ``smdt.mindspore.load`` takes; each file appears whole or not at all.
 
         Args:
@@ -62,6 +62,7 @@ class Conversion:
         """
         from smdt.mindspore import load, network
 
+        folder = Path(folder)
         write_text_whole(folder / network.SOURCE_FILE, self.source)
         weights, constants = save(self.weights), save(self.constants)
         write_whole(folder / network.WEIGHTS_FILE, lambda path: path.write_bytes(weights))

@@ -99,30 +99,6 @@ def measure(
     )
 
 
-def sensitivity(module: nn.Module, example: Example, *, seed: int = 0, tries: int = 3) -> float:
-    """How far torch's own gradients move in evaluation mode when every weight moves by its rounding error.
-
-    A ReLU whose input is zero but for rounding passes its gradient or does not. So in a large network with kinks the
-    gradients of two exact implementations differ by this much, and no comparison can ask for less.
-
-    Args:
-        module: what is differentiated; a copy is worked on.
-        example: arguments of one call.
-        seed: of the direction that is pulled back, as in :func:`measure`, and of the movements.
-        tries: movements; the largest difference counts.
-    """
-    still = _torch_pull(copy.deepcopy(module).eval(), example, seed).gradients
-    generator = torch.Generator().manual_seed(seed)
-    found = []
-    for _ in range(tries):
-        moved = copy.deepcopy(module).eval()
-        with torch.no_grad():
-            for parameter in moved.parameters():
-                parameter.mul_(1.0 + 1e-7 * torch.randn(parameter.shape, generator=generator))
-        found.append(_largest(_torch_pull(moved, example, seed).gradients, still)[0])
-    return max(found)
-
-
 def compare(
     module: nn.Module, network: Network, example: Example | Mapping[str, Example]
 ) -> dict[str, float]:

@@ -63,10 +63,10 @@ class Network(nn.Cell):  # type: ignore[misc]  # MindSpore has no types
                 )
             own[name].set_data(ms.Tensor(array).astype(own[name].dtype))
 
-    def save_weights(self, path: Path) -> None:
+    def save_weights(self, path: Path | str) -> None:
         """Write parameters and buffers as safetensors that the torch module's ``load_state_dict`` takes as they are."""
         arrays = self.arrays()
-        write_whole(path, lambda partial: partial.write_bytes(save(arrays)))
+        write_whole(Path(path), lambda partial: partial.write_bytes(save(arrays)))
 
 
 class OneCall(nn.Cell):  # type: ignore[misc]  # MindSpore has no types

@@ -255,3 +255,12 @@ def coverage() -> list[tuple[str, str, str]]:
         (function.__module__.rpartition(".")[2], function.__name__, overloads)
         for function, overloads in _LINES
     ]
+
+
+def coverage_table() -> str:
+    """The table as Markdown, a row a file, as docs/mindspore.md holds it; ``.default`` is left out."""
+    served: dict[str, list[str]] = {}
+    for group, _, overloads in coverage():
+        served.setdefault(group, []).extend(f"`{one.removesuffix('.default')}`" for one in overloads.split())
+    rows = [f"| `{group}.py` | {', '.join(names)} |" for group, names in served.items()]
+    return "\n".join(["| in `smdt/mindspore/` | aten operations |", "|---|---|", *rows]) + "\n"
