@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -29,9 +30,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def faults(*, kept: bool) -> int:
-    done = subprocess.run(
-        [sys.executable, "-c", _FAULTS.format(kept=kept)], capture_output=True, text=True, check=True
-    )
+    program = [sys.executable, "-c", _FAULTS.format(kept=kept)]
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    done = subprocess.run(program, env=own, capture_output=True, text=True, check=True)
     return int(done.stdout)
 
 
