@@ -331,6 +331,7 @@ def _recall(condition: Mapping[str, Any], name: str) -> str:
 def run(arguments: argparse.Namespace) -> None:
     """Pairs, rows, table."""
     size, device, out = SIZES[arguments.size], torch.device(arguments.device), arguments.out
+    made_on = circumstances() | ({"device": torch.cuda.get_device_name()} if device.type == "cuda" else {})
     workers = arguments.workers if arguments.workers is not None else (8 if device.type == "cuda" else 0)
     pairs = dict(size.pairs) | ({"count": arguments.pairs} if arguments.pairs else {})
     splits = write_set(out / "pairs", pairs, workers)
@@ -342,7 +343,6 @@ def run(arguments: argparse.Namespace) -> None:
     every = row_settings(size, out / "pairs", out / "models", given, arguments.transformer_start)
     chosen = arguments.rows or [name for name in every if name != RANDOM]
     rows = []
-    made_on = circumstances() | ({"device": torch.cuda.get_device_name()} if device.type == "cuda" else {})
     for number, name in enumerate(chosen, 1):
         settings = every[name]
         if name == RANDOM:
