@@ -147,12 +147,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--gradients", action="store_true", help="time gradients of all weights too")
+    parser.add_argument("--blocking", action="store_true", help="PyNative without its pipeline of threads")
     add_closing_options(parser)
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
         ms.runtime.dispatch_threads_num(arguments.threads)
+    if arguments.blocking:
+        ms.runtime.launch_blocking()
+    closing = circumstances() | {"mindspore": ms.__version__, "blocking": arguments.blocking}
     results: dict[str, Any] = {}
     table = Table("network", "what", "way", "s", "× PyTorch", "first call, s", "differs by", min_width=90)
     for name in arguments.models:
@@ -162,7 +166,7 @@ def main() -> None:
                 numbers = (figures["seconds"], figures["times_torch"], figures["first_call"])
                 apart = f"{results[name]['largest_relative_difference']:.1e}"
                 table.add_row(name, what, way, *(f"{number:.3g}" for number in numbers), apart)
-        write_result(arguments.json, results | circumstances() | {"mindspore": ms.__version__})
+        write_result(arguments.json, results | closing)
     Console(width=120).print(table)
 
 
