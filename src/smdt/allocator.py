@@ -1,8 +1,8 @@
 """Let the C library keep the memory of large tensors when they are freed.
 
 glibc gives every block above a threshold (32 MB at most by itself) back to the system at once. A convolutional network
-on a CPU frees and asks for such blocks in every layer, and each time the system clears them page by page: on two cores
-of an AVX2 processor that was half of a forward pass's CPU time.
+on a CPU frees and asks for such blocks in every layer, and each time the system clears them page by page: on an
+AVX2 processor that was half of a forward pass's processor time (``benchmarks/allocator.py``).
 """
 
 from __future__ import annotations
