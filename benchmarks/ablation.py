@@ -85,6 +85,7 @@ TRIALS = (
         {"mapping": "mixed", "keep_share": 0.05, "remove_share": 0.05, **_LABELS},
     ),
     Row("mixed + remove alone", {"mapping": "mixed", "remove_share": 0.2, **_LABELS}),
+    Row("mixed + Ig′, weight from 0.5", _with_view("both") | {"ground_view_start": 0.5}),
     Row("polar + Ig′", _with_view("both", "polar"), against="polar"),
 )
 """Further rows, made where --rows names them."""

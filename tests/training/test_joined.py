@@ -248,6 +248,15 @@ def test_a_training_with_both_learns_the_weight_fills_the_cache_once_and_goes_on
     assert fingerprint(load_model(str(tmp_path / "stopped"))) == fingerprint(loaded)
 
 
+def test_the_weight_of_the_ground_view_begins_where_it_is_told(
+    gan: Path, pairs: Path, tmp_path: Path
+) -> None:
+    align = {"aerial_input": "both", "cgan": str(gan), "ground_view_start": 0.5}
+    trainer = RetrievalTrainer(RetrievalTraining(tmp_path, root=pairs, align=align, **_SMALL))
+    assert trainer.model.ground_view_weight is not None
+    assert torch.equal(trainer.model.ground_view_weight.detach(), torch.full((8,), 0.5))
+
+
 def test_a_training_on_places_makes_the_ground_views_of_its_tiles(
     crossroads: Callable[..., Any], gan: Path, tmp_path: Path
 ) -> None:
