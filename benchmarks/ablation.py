@@ -61,8 +61,8 @@ class Row:
     against: str = "mixed"
 
 
-def _with_view(aerial_input: str, mapping: str = "mixed") -> dict[str, Any]:
-    return {"mapping": mapping, "aerial_input": aerial_input, "cgan": "GAN"}
+def _with_view(aerial_input: str, mapping: str = "mixed", start: float = 0.0) -> dict[str, Any]:
+    return {"mapping": mapping, "aerial_input": aerial_input, "cgan": "GAN", "ground_view_start": start}
 
 
 ROWS = (
@@ -85,7 +85,8 @@ TRIALS = (
         {"mapping": "mixed", "keep_share": 0.05, "remove_share": 0.05, **_LABELS},
     ),
     Row("mixed + remove alone", {"mapping": "mixed", "remove_share": 0.2, **_LABELS}),
-    Row("mixed + Ig′, weight from 0.5", _with_view("both") | {"ground_view_start": 0.5}),
+    Row("mixed + Ig′, weight from 0.5", _with_view("both", start=0.5)),
+    Row("whole SMDT, weight from 0.5", _with_view("both", start=0.5) | _KEEP_REMOVE),
     Row("polar + Ig′", _with_view("both", "polar"), against="polar"),
 )
 """Further rows, made where --rows names them."""
