@@ -40,7 +40,8 @@ TOWN_SEEDS = range(440, 448)
 """Towns that neither the GAN nor the segmenter that ship have learned from."""
 TOWN_SIDE_M, TILE_SIDE_M, HEIGHT_PX, WIDTH_PX = 480.0, 160.0, 64, 256
 RESAMPLES = 4000
-_KEEP_REMOVE = {"keep_share": 0.1, "remove_share": 0.1, "segmenter": "town"}
+_LABELS = {"segmenter": "town"}
+_KEEP_REMOVE = {"keep_share": 0.1, "remove_share": 0.1, **_LABELS}
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ class Row:
     against: str = "mixed"
 
 
-def _with_view(aerial_input: str, mapping: str = "mixed") -> dict[str, Any]:
-    return {"mapping": mapping, "aerial_input": aerial_input, "cgan": "GAN"}
+def _with_view(aerial_input: str, mapping: str = "mixed", start: float = 0.0) -> dict[str, Any]:
+    return {"mapping": mapping, "aerial_input": aerial_input, "cgan": "GAN", "ground_view_start": start}
 
 
 ROWS = (
@@ -78,6 +79,17 @@ ROWS = (
     Row("mixed + Ig′", _with_view("both")),
     Row("whole SMDT", _with_view("both") | _KEEP_REMOVE),
 )
+TRIALS = (
+    Row(
+        "mixed + keep/remove, half as often",
+        {"mapping": "mixed", "keep_share": 0.05, "remove_share": 0.05, **_LABELS},
+    ),
+    Row("mixed + remove alone", {"mapping": "mixed", "remove_share": 0.2, **_LABELS}),
+    Row("mixed + Ig′, weight from 0.5", _with_view("both", start=0.5)),
+    Row("whole SMDT, weight from 0.5", _with_view("both", start=0.5) | _KEEP_REMOVE),
+    Row("polar + Ig′", _with_view("both", "polar"), against="polar"),
+)
+"""Further rows, made where --rows names them."""
 
 
 def settings_of(row: Row, seed: int, out: Path, options: argparse.Namespace) -> RetrievalTraining:
@@ -252,19 +264,22 @@ def main() -> None:
     parser.add_argument("--cgan", default="dual-cgan", help="dual-cgan, or a folder")
     parser.add_argument("--cvusa", type=Path, help="a CVUSA folder to judge on, too")
     parser.add_argument("--cvusa-split", default="val")
-    parser.add_argument("--rows", help="names of rows to make, by commas; all of them unless given")
+    parser.add_argument(
+        "--rows", help="names of rows to make, by semicolons; all but the trials unless given"
+    )
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    names = [one.strip() for one in options.rows.split(",")] if options.rows else [row.name for row in ROWS]
-    unknown = [name for name in names if name not in [row.name for row in ROWS]]
+    names = [one.strip() for one in options.rows.split(";")] if options.rows else [row.name for row in ROWS]
+    every = (*ROWS, *TRIALS)
+    unknown = [name for name in names if name not in [row.name for row in every]]
     if unknown:
         raise ConfigError(
             f"there is no row '{unknown[0]}'",
             where="--rows",
-            remedy=f"choose from {', '.join(row.name for row in ROWS)}",
+            remedy=f"choose from {', '.join(row.name for row in every)}",
         )
-    rows = tuple(row for row in ROWS if row.name in names)
+    rows = tuple(row for row in every if row.name in names)
     kept = ("pairs", "train_pairs", "steps", "versions")
     said = {name: getattr(options, name) for name in kept} | {
         "cgan": fingerprint(load_cgan(options.cgan)),

@@ -227,7 +227,7 @@ def test_a_training_with_both_learns_the_weight_fills_the_cache_once_and_goes_on
     )
     model = train_retrieval(settings)
     assert model.ground_view_weight is not None
-    assert float(model.ground_view_weight.detach().abs().max()) > 1e-3
+    assert float((model.ground_view_weight.detach() - 0.5).abs().max()) > 1e-3
     assert len(list((tmp_path / "cache").rglob("*.png"))) == 8
     loaded = load_model(str(tmp_path / "whole"))
     assert loaded.config.cgan_fingerprint == model.config.cgan_fingerprint
@@ -246,6 +246,16 @@ def test_a_training_with_both_learns_the_weight_fills_the_cache_once_and_goes_on
     again = {**align, "cgan": str(moved), "cache": str(tmp_path / "cache")}
     train_retrieval(replace(stopped, resume=True, align=again))
     assert fingerprint(load_model(str(tmp_path / "stopped"))) == fingerprint(loaded)
+
+
+def test_the_weight_of_the_ground_view_begins_where_it_is_told(
+    gan: Path, pairs: Path, tmp_path: Path
+) -> None:
+    align = {"aerial_input": "both", "cgan": str(gan)}
+    for given, begins in (({}, 0.5), ({"ground_view_start": 0.25}, 0.25)):
+        trainer = RetrievalTrainer(RetrievalTraining(tmp_path, root=pairs, align=align | given, **_SMALL))
+        assert trainer.model.ground_view_weight is not None
+        assert torch.equal(trainer.model.ground_view_weight.detach(), torch.full((8,), begins))
 
 
 def test_a_training_on_places_makes_the_ground_views_of_its_tiles(

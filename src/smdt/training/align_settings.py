@@ -16,6 +16,8 @@ class AlignSettings:
         mapping: of the aerial images (stage 2): ``polar``, ``perspective``, ``mixed``, or ``none``.
         aerial_input: ``mapped``, ``ground_view`` (Ig′ of stage 3 alone) or ``both``.
         cgan: the dual conditional GAN that makes Ig′: one that ships, or a folder.
+        ground_view_start: the weight, in each channel, that Ig′'s strip has beside the mapped tile's when a training
+            begins; it learns. From 0 it stayed small and helped little (docs/alignment.md).
         cache: a folder of ground views and labels that were made before; what is missing there is made once.
         segmenter: labels panoramas for keep and remove pictures (stage 1), by name or folder; empty: the data set's own
             labels are taken.
@@ -28,6 +30,7 @@ class AlignSettings:
     mapping: str | None = None
     aerial_input: str = "mapped"
     cgan: str = ""
+    ground_view_start: float = 0.5
     cache: Path | None = None
     segmenter: str = ""
     keep_share: float | None = None

@@ -79,6 +79,8 @@ def build_model(settings: RetrievalTraining, tile_side_m: float) -> Encoder:
     torch.manual_seed(settings.seed)
     given = {**views, **own, **centring, **dict(settings.model)}
     model = create_model(settings.family, {**given, "name": settings.name, "tile_side_m": tile_side_m})
+    if model.ground_view_weight is not None:
+        nn.init.constant_(model.ground_view_weight, aligned.ground_view_start)
     if settings.start is not None:
         try:
             state = load_model(settings.start).state_dict()
