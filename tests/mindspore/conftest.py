@@ -44,6 +44,14 @@ def one_operation_at_a_time() -> None:
     mindspore.runtime.launch_blocking()
 
 
+@pytest.fixture(autouse=True)
+def the_same_numbers_each_time() -> None:
+    """A test draws the same weights and inputs in every run: tolerances are judged, not luck."""
+    import torch
+
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def graph_mode() -> Iterator[None]:
     import mindspore
