@@ -6,14 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 from smdt.errors import ConfigError, ModelError, SmdtError
-from smdt.geometry.mapping import aerial_grid, map_aerial
 from smdt.retrieval.compact import NEAR_REACH, Compact, CompactConfig
 from smdt.retrieval.encoder import Encoder
 from smdt.retrieval.matching import best_turn, circular_scores, normalise_queries
@@ -25,23 +22,6 @@ from smdt.training.retrieval import RetrievalTrainer, RetrievalTraining, train_r
 from smdt.training.retrieval_front import FrontCache, FrontRows
 
 _STILL: dict[str, Any] = {"photometric": 0.0, "turn_deg": 0.0, "narrow_share": 0.0}
-
-
-@pytest.fixture(scope="module")
-def pairs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten pairs in the folder layout: smooth random tiles, and the panoramas that polar mapping makes of them."""
-    root, rng = tmp_path_factory.mktemp("pairs"), np.random.default_rng(0)
-    (root / "ground").mkdir()
-    (root / "aerial").mkdir()
-    grid = aerial_grid("polar", 64, 64, 128)
-    for number in range(10):
-        coarse = Image.fromarray(rng.integers(0, 255, (6, 6, 3), np.uint8))
-        tile = coarse.resize((64, 64), Image.Resampling.BICUBIC)
-        pixels = torch.from_numpy(np.asarray(tile).copy()).permute(2, 0, 1)[None]
-        mapped = map_aerial(pixels, grid)[0].round().clamp(0, 255).byte()
-        tile.save(root / "aerial" / f"p{number}.png")
-        Image.fromarray(mapped.permute(1, 2, 0).numpy()).save(root / "ground" / f"p{number}.png")
-    return root
 
 
 def _settings(out: Path, root: Path, **changes: Any) -> RetrievalTraining:

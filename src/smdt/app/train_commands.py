@@ -83,7 +83,7 @@ def passing_bar(what: str) -> Iterator[Advance]:
             progress.update(task, completed=done, total=total)
             if done == total:
                 progress.stop()
-        elif done * 10 // total > tenths[0]:
+        elif done * 10 // total != tenths[0]:
             tenths[0] = done * 10 // total
             errors.print(f"{what}: {done}/{total}")
 

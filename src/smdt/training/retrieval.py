@@ -18,16 +18,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from smdt.alignment.label_cache import PanoramaLabels
 from smdt.alignment.labels import merge_labels
 from smdt.alignment.masks import KeepRemove, KeepRemoveSettings
-from smdt.data import open_split
-from smdt.data.images import ViewSettings
-from smdt.data.pairs import PairSplit
 from smdt.errors import ConfigError, ModelError
 from smdt.files import write_whole
 from smdt.imagenet_weights import imagenet_lite0_state
-from smdt.retrieval.aerial_views import attach_ground_views, ground_view_of
+from smdt.retrieval.aerial_views import attach_ground_views
 from smdt.retrieval.compact import Compact
 from smdt.retrieval.encoder import Encoder
 from smdt.retrieval.imagenet import start_from_imagenet
@@ -46,14 +42,14 @@ from smdt.training.accumulation import backward_in_parts
 from smdt.training.align_settings import AlignSettings
 from smdt.training.augmentation import GroundAugmentation
 from smdt.training.epochs import Epochs
+from smdt.training.head_start import check_head_start, find_head, first_pairs
 from smdt.training.loop import Loop, Report, Trainable, run
-from smdt.training.pairs import DatasetPairs, ViewPairs, WorldPairs, load_steps
+from smdt.training.pairs import ViewPairs, load_steps
 from smdt.training.rates import learning_trunk, parameter_groups, warm_cosine
 from smdt.training.retrieval_front import FrontCache, FrontRows, Progress
-from smdt.training.retrieval_settings import TRAIN_SPLITS, RetrievalTraining
+from smdt.training.retrieval_settings import RetrievalTraining
+from smdt.training.retrieval_sources import dataset_pairs, tile_side_m, training_split, world_pairs
 from smdt.training.retrieval_views import ViewMaker, Views
-from smdt.world.dataset import PairConfig
-from smdt.world.places import PlaceSource, StoredPlace, TownPlace
 
 _PICTURED = 6
 
@@ -122,9 +118,11 @@ class RetrievalTrainer(Trainable):
     ) -> None:
         self.settings, self.progress = settings, progress
         ground_augmentation = ground_augmentation or keep_remove(settings.aligned())
-        self.split = None if settings.dataset == "worlds" else _open(settings)
-        self.model = build_model(settings, _tile_side_m(settings, self.split))
+        self.split = None if settings.dataset == "worlds" else training_split(settings)
+        self.model = build_model(settings, tile_side_m(settings, self.split))
         _check_loss(settings, self.model)
+        if settings.head_pairs:
+            check_head_start(self.model, settings)
         self.temperature = Temperature()
         self.views = ViewMaker(
             settings, self.model.config, self.model.columns, ground_augmentation, self.model.ground_views
@@ -143,7 +141,7 @@ class RetrievalTrainer(Trainable):
         self._label_set, self.epochs = settings.dataset, None
         self.front: FrontCache | None = None
         if self.split is not None:
-            pairs = _dataset_pairs(self.split, self.model, settings, ground_augmentation is not None)
+            pairs = dataset_pairs(self.split, self.model, settings, ground_augmentation is not None)
             self._label_set = pairs.label_set
             self.epochs = Epochs(settings, pairs, shown_places(self.split))
             if settings.front_versions:
@@ -160,30 +158,29 @@ class RetrievalTrainer(Trainable):
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def batches(self, loop: Loop, first_step: int) -> Iterator[ViewPairs | FrontRows]:
-        """This process's pairs, from those of a step on."""
+        """This process's pairs, from those of a step on; before the first of all, the head is found."""
+        if first_step == 1 and self.settings.head_pairs:
+            self._find_head(loop)
         if self.epochs is not None and self.front is not None:
             return self.front.batches(loop, first_step, self.epochs, self._descriptors, self.progress)
         if self.epochs is not None:
             return self.epochs.batches(loop, first_step, self._descriptors)
-        settings = self.settings
-        pairs = PairConfig(
-            tile_side_m=settings.tile_side_m,
-            tile_px=self.model.config.tile_px,
-            height_px=settings.height_px,
-            width_px=settings.width_px,
-            max_offset_m=settings.max_offset_m,
-            style=settings.style,
-            variety=settings.variety,
-        )
-        world = WorldPairs(
-            _places(settings),
-            pairs,
-            batch=settings.batch // loop.processes,
-            tile_factors=settings.tile_factors,
-            seed=settings.seed,
-            rank=loop.rank,
-        )
-        return load_steps(world, first_step, settings.workers)
+        world = world_pairs(self.settings, self.model, loop.processes, loop.rank)
+        return load_steps(world, first_step, self.settings.workers)
+
+    def _find_head(self, loop: Loop) -> None:
+        """Let the head begin with what the pairs' features suggest."""
+        assert isinstance(self.model, Compact)  # checked when the training was set up
+        count = self.settings.head_pairs
+        if self.epochs is not None:
+            count = min(count, len(self.epochs.pairs.split.queries))
+            pairs = first_pairs(self.settings, self.epochs.pairs, loop)
+        else:
+            pairs = load_steps(
+                world_pairs(self.settings, self.model, loop.processes, loop.rank), 1, self.settings.workers
+            )
+        find_head(loop, self.model, self.settings, pairs, count, self.progress if loop.rank == 0 else None)
+        self.train_mode()
 
     def batch_ids(self, batch: ViewPairs | FrontRows) -> Sequence[str]:
         """The pairs' names."""
@@ -324,55 +321,6 @@ def keep_remove(aligned: AlignSettings) -> KeepRemove | None:
     }
     settings = KeepRemoveSettings(**{name: value for name, value in given.items() if value is not None})
     return KeepRemove(settings, label_set="smdt")
-
-
-def _dataset_pairs(
-    split: PairSplit, model: Encoder, settings: RetrievalTraining, with_labels: bool
-) -> DatasetPairs:
-    aligned = settings.aligned()
-    labeller = None
-    if with_labels and aligned.segmenter:
-        labeller = PanoramaLabels(aligned.segmenter, aligned.cache)
-    return DatasetPairs(
-        split,
-        _view_settings(model),
-        with_labels=with_labels,
-        ground_view=ground_view_of(model),
-        labeller=labeller,
-    )
-
-
-def _open(settings: RetrievalTraining) -> PairSplit:
-    assert settings.root is not None  # the settings have looked
-    chosen = settings.split or TRAIN_SPLITS[settings.dataset]
-    return open_split(settings.dataset, settings.root, chosen, skip_missing=settings.skip_missing)
-
-
-def _places(settings: RetrievalTraining) -> list[PlaceSource]:
-    towns: list[PlaceSource] = [
-        TownPlace(seed, settings.town_side_m, style=settings.style) for seed in settings.town_seeds
-    ]
-    return [*towns, *(StoredPlace(folder) for folder in settings.places)]
-
-
-def _tile_side_m(settings: RetrievalTraining, split: PairSplit | None) -> float:
-    """Side of the tiles the model will see; 0 where a data set's differ by more than a tenth."""
-    if split is None:
-        return settings.tile_side_m
-    sides = [2.0 * one.half_side_m for one in split.references]
-    middle = float(np.median(sides))
-    return round(middle, 1) if max(sides) - min(sides) <= 0.1 * middle else 0.0
-
-
-def _view_settings(model: Encoder) -> ViewSettings:
-    config = model.config
-    return ViewSettings(
-        config.height_px,
-        config.width_px,
-        config.mapping,
-        aerial_side_px=config.tile_px,
-        aerial_input=config.aerial_input,
-    )
 
 
 def _check_loss(settings: RetrievalTraining, model: Encoder) -> None:

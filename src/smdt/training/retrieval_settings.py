@@ -52,6 +52,8 @@ class RetrievalTraining(LoopSettings):
         weight_decay: of AdamW.
         warm_up: steps until the peak; a twentieth of all unless given. The rate then falls by a cosine.
         head_steps: first steps in which those parts stay as they are, and the rest learns alone.
+        head_pairs: pairs among which the head's beginning is found in closed form, see
+            :mod:`smdt.retrieval.canonical`; for compact models. 0: it begins at random.
         front_versions: changed versions of each picture whose early features are computed once and kept; the early
             stages are frozen, and a step is several times as fast. For compact models and data sets. 0: none are kept.
         front_cache_gib: how much memory these may take, GiB.
@@ -109,6 +111,7 @@ class RetrievalTraining(LoopSettings):
     weight_decay: float = 0.02
     warm_up: int | None = None
     head_steps: int = 0
+    head_pairs: int = 0
     front_versions: int = 0
     front_cache_gib: float = 8.0
     feature_style: float = 0.0
@@ -266,6 +269,12 @@ class RetrievalTraining(LoopSettings):
                 "a count is too small",
                 where="group/neighbours/mine_every/curriculum_steps/workers",
                 remedy="give 1 or more to the first three, 0 or more to the others",
+            )
+        if self.head_pairs < 0 or (self.head_pairs and self.start is not None):
+            raise ConfigError(
+                "a head begins with what is found among some pairs, or with a model's, not with both",
+                where="head_pairs",
+                remedy="give 0 or more, and leave start out where it is more than 0",
             )
         if self.warm_up is not None and self.warm_up < 0:
             raise ConfigError(
