@@ -10,6 +10,7 @@ from smdt.world.eye import Eye
 from smdt.world.hills import Hills
 from smdt.world.layers import Place, Surface
 from smdt.world.light import shadow
+from smdt.world.lookup import bilinear_at
 from smdt.world.moment import Moment
 from smdt.world.pyramid import Pyramid
 from smdt.world.texture import noise_at
@@ -82,5 +83,4 @@ class Ground:
         cast = shadow(window, self._block_m, moment)
         x = (east / self._block_m - left) / window.shape[1] * 2 - 1
         y = (rows - north / self._block_m - top) / window.shape[0] * 2 - 1
-        at = torch.stack([x, y], 1)[None, None]
-        return F.grid_sample(cast[None, None], at, align_corners=False)[0, 0, 0]
+        return bilinear_at(cast[None], x, y)[0]

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from smdt.world.eye import Eye
 from smdt.world.layers import SKYLINE_AT_M, Place, Surface
 from smdt.world.light import sun_on_slope
+from smdt.world.lookup import bilinear_at
 from smdt.world.moment import Moment
 from smdt.world.picture import Points
 from smdt.world.texture import noise_at
@@ -43,11 +44,11 @@ class Hills:
             short = (-columns % coarse, -rows % coarse)
             ground = F.pad(ground, (0, short[0], 0, short[1]), mode="replicate")
             ground = F.avg_pool2d(ground, coarse)
-        self._ground = ground.contiguous()
+        self._ground = ground[0].contiguous()
         padded = F.pad(ground, (1, 1, 1, 1), mode="replicate")[0, 0]
         rise_east = (padded[1:-1, 2:] - padded[1:-1, :-2]) / (2 * self._cell_m)
         rise_north = (padded[:-2, 1:-1] - padded[2:, 1:-1]) / (2 * self._cell_m)
-        self._slope = torch.stack([rise_east, rise_north])[None].contiguous()
+        self._slope = torch.stack([rise_east, rise_north])
         edge = torch.cat([ground[0, 0, 0], ground[0, 0, -1], ground[0, 0, :, 0], ground[0, 0, :, -1]])
         self._plain_m = float(edge.median())
         self._skyline = torch.from_numpy(place.skyline_m).to(device)
@@ -60,25 +61,20 @@ class Hills:
         east = self._east_m - (self._east_m - east.abs()).abs()
         return east, self._north_m - (self._north_m - north.abs()).abs()
 
-    def _look_up(self, layer: Tensor, east: Tensor, north: Tensor) -> Tensor:
-        """A layer (1, C, h, w) at positions (A, B): (C, A, B)."""
-        rows, columns = layer.shape[-2:]
-        x = east * (2 / (columns * self._cell_m)) - 1
-        y = (self._north_m - north) * (2 / (rows * self._cell_m)) - 1
-        at = torch.stack([x, y], -1)[None]
-        return F.grid_sample(layer, at, padding_mode="border", align_corners=False)[0]
-
     def at(self, east: Tensor, north: Tensor) -> Tensor:
-        """Elevation at positions (A, B) or (A,) inside the place, of the same shape."""
-        if east.ndim == 1:
-            return self._look_up(self._ground, east[None], north[None])[0, 0]
+        """Elevation at positions (...) inside the place, of the same shape."""
         return self._look_up(self._ground, east, north)[0]
 
     def slope_at(self, east: Tensor, north: Tensor) -> Tensor:
-        """Rise of the ground towards east and north at positions (A, B) or (A,): (2, ...)."""
-        if east.ndim == 1:
-            return self._look_up(self._slope, east[None], north[None])[:, 0]
+        """Rise of the ground towards east and north at positions (...): (2, ...)."""
         return self._look_up(self._slope, east, north)
+
+    def _look_up(self, layer: Tensor, east: Tensor, north: Tensor) -> Tensor:
+        """A layer (C, h, w) at positions (...): (C, ...)."""
+        rows, columns = layer.shape[-2:]
+        x = east * (2 / (columns * self._cell_m)) - 1
+        y = (self._north_m - north) * (2 / (rows * self._cell_m)) - 1
+        return bilinear_at(layer, x, y, beyond="border")
 
     def light_at(
         self, slope: Tensor, depth: Tensor, along: Tensor, z: Tensor, moment: Moment

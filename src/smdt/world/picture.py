@@ -70,12 +70,7 @@ class Picture:
 
     def paint_nearest(self, points: Points) -> None:
         """Show the nearest point of each pixel where it is nearer than what is shown; the first of equals."""
-        order = torch.arange(len(points.pixel), device=points.pixel.device)
-        # The bits of a positive float order as the float does; below them stands the order, so that no two are equal.
-        rank = (points.depth.view(torch.int32).long() << 32) + order
-        least = self.depth.view(torch.int32).long() << 32
-        least.scatter_reduce_(0, points.pixel, rank, "amin")
-        won = torch.nonzero(least.index_select(0, points.pixel) == rank)[:, 0]
+        won = foremost(points.pixel, points.depth, self.depth)
         self.paint(
             Points(
                 points.pixel.index_select(0, won),
@@ -84,3 +79,22 @@ class Picture:
                 points.surface.index_select(0, won),
             )
         )
+
+
+def foremost(pixel: Tensor, depth: Tensor, shown: Tensor) -> Tensor:
+    """Which points are the nearest in their pixel, and nearer than what it shows; the first of equals.
+
+    Args:
+        pixel: (K,) of the points.
+        depth: (K,) of them, positive.
+        shown: (W·H,) depth of what the pixels show.
+
+    Returns:
+        (M,) int64, numbers of points, rising.
+    """
+    order = torch.arange(len(pixel), device=pixel.device)
+    # The bits of a positive float order as the float does; below them stands the order, so that no two are equal.
+    rank = (depth.view(torch.int32).long() << 32) + order
+    least = shown.view(torch.int32).long() << 32
+    least.scatter_reduce_(0, pixel, rank, "amin")
+    return torch.nonzero(least.index_select(0, pixel) == rank)[:, 0]

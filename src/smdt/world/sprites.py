@@ -15,7 +15,7 @@ from torch import Tensor
 from smdt.world.eye import Eye
 from smdt.world.layers import Surface
 from smdt.world.moment import Moment
-from smdt.world.picture import Points
+from smdt.world.picture import Points, foremost
 from smdt.world.texture import cell_hash, noise_at
 
 
@@ -46,30 +46,26 @@ class _Cells:
     slope: Tensor
 
     @staticmethod
-    def between(eye: Eye, column: Tensor, low: Tensor, high: Tensor, nearest: Tensor, seen: Tensor) -> _Cells:
-        """The pixels of pairs' columns (P,) that look between two slopes (P,), a little over each.
-
-        Args:
-            eye: the camera.
-            column: of each pair.
-            low: the lower slope.
-            high: the higher one.
-            nearest: (P,) metres to the pair's nearest point; pixels that show something nearer are left out.
-            seen: (W·H,) metres to what the pixels show.
-        """
+    def between(eye: Eye, column: Tensor, low: Tensor, high: Tensor) -> _Cells:
+        """The pixels of pairs' columns (P,) that look between two slopes (P,), a little over each."""
         first = (eye.row_of(column, high) - 0.01).ceil().clamp_(0, eye.rows).int()
         last = (eye.row_of(column, low) + 0.01).floor().clamp_(-1, eye.rows - 1).int()
         count = (last - first + 1).clamp_min_(0)
         start = column * eye.rows + first - (count.cumsum(0) - count)
         pair = torch.repeat_interleave(count)
-        pixel = start.index_select(0, pair) + torch.arange(len(pair), device=pair.device)
-        open_to = torch.nonzero(seen.index_select(0, pixel) > nearest.index_select(0, pair))[:, 0]
-        pair, pixel = pair.index_select(0, open_to), pixel.index_select(0, open_to)
+        pixel = torch.arange(len(pair), device=pair.device).add_(start.index_select(0, pair))
         return _Cells(pair, pixel, eye.slope.view(-1).index_select(0, pixel))
 
-    def where(self, hit: Tensor) -> tuple[Tensor, _Cells]:
-        """Those that are hit (K,) bool: their numbers, and themselves."""
+    def foremost(self, hit: Tensor, depth: Tensor, seen: Tensor) -> tuple[Tensor, _Cells]:
+        """Those that are hit (K,) bool and the nearest in their pixel: their numbers, and themselves.
+
+        Args:
+            hit: which of them count.
+            depth: (K,) metres to them.
+            seen: (W·H,) metres to what the pixels show already.
+        """
         at = torch.nonzero(hit)[:, 0]
+        at = at.index_select(0, foremost(self.pixel.index_select(0, at), depth.index_select(0, at), seen))
         return at, _Cells(*(part.index_select(0, at) for part in (self.pair, self.pixel, self.slope)))
 
     def points(self, depth: Tensor, colour: Tensor, surface: int) -> Points:
@@ -87,31 +83,44 @@ def tree_points(eye: Eye, trees: dict[str, Tensor], moment: Moment, seen: Tensor
         seen: (W·H,) metres to what the pixels show without them.
     """
     thing, column, aside, depth = _meeting(eye, trees["east"], trees["north"], trees["radius"] * 1.15)
-    above = eye.height_m - trees["ground"]
-    middle, half = 0.5 * (trees["top"] + trees["base"]), (0.5 * (trees["top"] - trees["base"])).clamp_min(0.3)
-    low, high = -above[thing] / depth, (middle + 1.11 * half - above)[thing] / depth
-    cells = _Cells.between(eye, column, low, high, depth, seen)
-    thing, u, far = thing[cells.pair], aside[cells.pair], depth[cells.pair]
-    radius, number, conifer = trees["radius"][thing], trees["number"][thing], trees["conifer"][thing]
-    z = torch.addcmul(above[thing], cells.slope, far)
-    lift, right = (z - middle[thing]) / half[thing], u / radius
-    rough = noise_at(u * 34 + 91 * number, z * 34 + 57 * number)
-    fine = noise_at(u * 120 + 13 * number, z * 120)
-    round_edge = right**2 + lift**2 < 0.62 + 0.6 * rough
-    cone_edge = (right.abs() < (0.55 - 0.55 * lift) * (0.6 + 0.7 * rough)) & (lift.abs() < 1)
+    ground, radius, top, base, conifer, number = (
+        trees[name].index_select(0, thing)
+        for name in ("ground", "radius", "top", "base", "conifer", "number")
+    )
+    above, right = eye.height_m - ground, aside / radius
+    middle, half = 0.5 * (top + base), (0.5 * (top - base)).clamp_min_(0.3)
+    # By how much this ray meets the trunk's foot; how fast the trunk grows thinner.
+    thick, taper = torch.where(base > 0.3, 0.05 + 0.05 * radius - aside.abs(), -1.0), 0.02 * radius / top
+    # How far leaves may reach up and down from the crown's middle, in half heights.
+    up = torch.where(conifer, 1 - right.abs() / 0.715, (1.22 - right**2).clamp_min_(0).sqrt_())
+    down = torch.where(conifer, 1.0, up)
+    foot = torch.where(thick > 0, 0.0, (middle - down * half).clamp_min_(0))
+    cells = _Cells.between(eye, column, (foot - above) / depth, (middle + up * half - above) / depth)
     full = torch.where(conifer, 1.0, 0.25 + 0.75 * moment.leaf_density)
-    leaf = torch.where(conifer, cone_edge, round_edge) & (fine < full) & (z > 0.05)
-    thin = u.abs() < 0.05 + radius * (0.05 - 0.02 * (z / trees["top"][thing]))
-    trunk = thin & (z > 0) & (lift < 0) & (trees["base"][thing] > 0.3)
-    at, cells = cells.where(leaf | trunk)
-    thing, right, lift = thing[at], right[at], lift[at]
-    light = _crown_light(eye, column[cells.pair], right.clamp(-1, 1), lift.clamp(-1, 1), moment)
-    mottle = 0.55 + 0.5 * fine[at] + 0.4 * rough[at]
+    rough_u, rough_v, fine_u = aside * 34 + 91 * number, 57.0 * number, aside * 120 + 13 * number
+    of_pairs = [above, depth, middle, half, right, thick, taper, full, rough_u, rough_v, fine_u]
+    above, far, middle, half, right, thick, taper, full, rough_u, rough_v, fine_u = torch.stack(
+        of_pairs
+    ).index_select(1, cells.pair)
+    z = torch.addcmul(above, cells.slope, far)
+    lift = (z - middle).div_(half)
+    rough, fine = noise_at(rough_u, z * 34 + rough_v), noise_at(fine_u, z * 120)
+    within = right**2 + lift**2 < 0.62 + 0.6 * rough
+    if bool(conifer.any()):
+        cone = (right.abs() < (0.55 - 0.55 * lift) * (0.6 + 0.7 * rough)) & (lift.abs() < 1)
+        within = torch.where(conifer.index_select(0, cells.pair), cone, within)
+    leaf = within & (fine < full) & (z > 0.05)
+    trunk = (taper * z < thick) & (z > 0) & (lift < 0)
+    at, cells = cells.foremost(leaf | trunk, far, seen)
+    far, right, lift, rough, fine, leaf = (
+        part.index_select(0, at) for part in (far, right, lift, rough, fine, leaf)
+    )
+    light = _crown_light(eye, column[cells.pair], right.clamp_(-1, 1), lift.clamp_(-1, 1), moment)
     tint = torch.tensor(moment.leaf_tint, device=light.device)[:, None]
-    tone = torch.where(trees["conifer"], trees["colour"], trees["colour"] * tint).index_select(1, thing)
+    tone = torch.where(trees["conifer"], trees["colour"], trees["colour"] * tint)
+    tone = tone.index_select(1, thing[cells.pair]) * (light * (0.55 + 0.5 * fine + 0.4 * rough))
     bark = torch.tensor([84.0, 72.0, 60.0], device=light.device)[:, None] * (0.5 + 0.35 * light)
-    colour = torch.where(leaf[at], tone * (light * mottle), bark)
-    return cells.points(far[at], colour, Surface.TREE)
+    return cells.points(far, torch.where(leaf, tone, bark), Surface.TREE)
 
 
 def _crown_light(eye: Eye, column: Tensor, right: Tensor, up: Tensor, moment: Moment) -> Tensor:
@@ -129,13 +138,13 @@ def post_points(eye: Eye, posts: dict[str, Tensor], moment: Moment, surface: int
     thing, column, aside, depth = _meeting(eye, posts["east"], posts["north"], posts["half_width"] + 0.02)
     above = eye.height_m - posts["ground"]
     low, high = -above[thing] / depth, (posts["top"] - above)[thing] / depth
-    cells = _Cells.between(eye, column, low, high, depth, seen)
+    cells = _Cells.between(eye, column, low, high)
     thing, u, far = thing[cells.pair], aside[cells.pair], depth[cells.pair]
     half, person = posts["half_width"][thing], posts["round"][thing]
     lifted = torch.addcmul(above[thing], cells.slope, far) / posts["top"][thing]
     shape = torch.where(lifted > 0.86, 0.42, torch.where(lifted > 0.45, 1.0, 0.75))  # head, shoulders, legs
     shape = torch.where(person, shape, 1.0)
-    at, cells = cells.where((lifted > 0) & (lifted < 1) & (u.abs() < half * shape))
+    at, cells = cells.foremost((lifted > 0) & (lifted < 1) & (u.abs() < half * shape), far, seen)
     thing, lifted, person = thing[at], lifted[at], person[at]
     light = 0.55 + 0.35 * moment.direct * (1 + u[at] / half[at].clamp_min(0.02)).clamp_(0, 2) / 2
     skin = torch.tensor([190.0, 150.0, 126.0], device=light.device)[:, None]
@@ -175,25 +184,25 @@ def box_points(eye: Eye, boxes: dict[str, Tensor], moment: Moment, seen: Tensor)
     level = eye.height_m - boxes["ground"][thing] - tilt * start_along
     bottom, top = boxes["bottom"][thing], boxes["top"][thing]
     highest = torch.maximum((top - level) / near, (top - level) / far)
-    cells = _Cells.between(
-        eye, column, (bottom - level) / near + tilt * along, highest + tilt * along, near, seen
-    )
+    cells = _Cells.between(eye, column, (bottom - level) / near + tilt * along, highest + tilt * along)
     of = cells.pair
     slope, top, bottom = cells.slope - (tilt * along)[of], top[of], bottom[of]
     z_near, z_far = level[of] + slope * near[of], level[of] + slope * far[of]
     side = (z_near >= bottom) & (z_near <= top)
     roof = (z_near > top) & (z_far < top)
     depth = torch.where(roof, (top - level[of]) / slope.clamp_max(-1e-4), near[of])
+    at, cells = cells.foremost(side | roof, depth, seen)
+    of, depth, side, roof = cells.pair, depth[at], side[at], roof[at]
+    z_near, bottom, top = z_near[at], bottom[at], top[at]
     thing, on_end = thing[of], on_end[of]
     cabin, length = boxes["cabin"][thing], boxes["half_length"][thing]
     glass = cabin & side & (z_near > bottom + 0.08) & (z_near < top - 0.1)
     wheel = ~cabin & side & ~on_end & (z_near < 0.55) & ((x[of] - 0.62 * length).abs() < 0.32)
     shade = torch.where(on_end, 0.8, 1.0) * torch.where(roof, 1.12, 0.9 - 0.25 * moment.direct)
     colour = boxes["colour"].index_select(1, thing) * shade
-    colour = torch.where(glass, torch.tensor([44.0, 52.0, 60.0], device=slope.device)[:, None], colour)
+    colour = torch.where(glass, torch.tensor([44.0, 52.0, 60.0], device=shade.device)[:, None], colour)
     colour = torch.where(wheel, 28.0, colour)
-    at, cells = cells.where(side | roof)
-    return cells.points(depth[at], colour.index_select(1, at), Surface.VEHICLE)
+    return cells.points(depth, colour, Surface.VEHICLE)
 
 
 def car_boxes(spots: Tensor, moment: Moment, among: Tensor | None = None) -> dict[str, Tensor]:

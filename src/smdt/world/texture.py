@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from smdt.world.lookup import bilinear_at
+
 TEXTURE_PX = 512
 
 
@@ -58,12 +60,11 @@ def _wrapped(at: Tensor) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _wrapped_noise(device: str) -> Tensor:
-    """The smooth noise with its first row and column repeated at the end, (1, 1, 513, 513)."""
-    return F.pad(smooth_noise(device)[None, None], (0, 1, 0, 1), mode="circular")
+    """The smooth noise with its first row and column repeated at the end, (1, 513, 513)."""
+    return F.pad(smooth_noise(device)[None], (0, 1, 0, 1), mode="circular")
 
 
 def smooth_noise_at(u: Tensor, v: Tensor) -> Tensor:
-    """The smooth noise at texture coordinates (K,), bilinear, wrapped."""
-    at = torch.stack([u, v], 1).div_(TEXTURE_PX)
-    at = at.sub_(at.floor()).mul_(2).sub_(1)
-    return F.grid_sample(_wrapped_noise(str(u.device)), at[None, None], align_corners=True)[0, 0, 0]
+    """The smooth noise at texture coordinates, bilinear, wrapped."""
+    x, y = (2 * (at - at.floor()) - 1 for at in (u / TEXTURE_PX, v / TEXTURE_PX))
+    return bilinear_at(_wrapped_noise(str(u.device)), x, y, pixels=True)[0]
