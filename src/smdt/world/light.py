@@ -16,10 +16,9 @@ _SOFT_M = 0.6
 def shadow(height_m: Tensor, pixel_m: float, moment: Moment) -> Tensor:
     """How much each pixel of a height raster lies in cast shadow, (H, W) in 0..1.
 
-    A point is shaded by what stands towards the sun and rises above its ray. Measured from a plane that rises with
-    the sun's rays, all rays are level: so the raster less that plane is shifted step by step along the sun's azimuth;
-    the highest of all shifts, less the point's own height, tells. The edge is soft over 0.6 m of height, as the sun is
-    no point.
+    A point is shaded by what stands towards the sun and rises above its ray: the raster is shifted step by step along
+    the sun's azimuth and lowered by the ray's slope; the highest of all shifts, less the point's own height, tells. The
+    edge is soft over 0.6 m of height, as the sun is no point.
 
     Args:
         height_m: (H, W), row 0 in the north.
@@ -31,21 +30,18 @@ def shadow(height_m: Tensor, pixel_m: float, moment: Moment) -> Tensor:
     slope = up / flat
     tallest = float(height_m.max()) if height_m.numel() else 0.0
     reach = min(_REACH_M, tallest / slope)
-    rows, columns = (torch.arange(size, device=height_m.device) * pixel_m for size in height_m.shape)
-    towards = columns * (east / flat) - rows[:, None] * (north / flat)
-    above = height_m - slope * towards
-    highest = above.clone()
+    blocker = torch.zeros_like(height_m)
     distance = pixel_m
     while distance < reach:
-        right, down = round(east / flat * distance / pixel_m), -round(north / flat * distance / pixel_m)
-        _raise(highest, above, down, right)
+        columns, rows = round(east / flat * distance / pixel_m), -round(north / flat * distance / pixel_m)
+        _raise(blocker, height_m, rows, columns, distance * slope)
         distance += max(pixel_m, 0.04 * distance)
-    return highest.sub_(above).div_(_SOFT_M).clamp_(0, 1)
+    return ((blocker - height_m) / _SOFT_M).clamp_(0, 1)
 
 
-def _raise(highest: Tensor, above: Tensor, rows: int, columns: int) -> None:
-    """highest[r, c] = max(highest[r, c], above[r + rows, c + columns]), where that lies inside."""
-    size_r, size_c = above.shape
+def _raise(blocker: Tensor, height: Tensor, rows: int, columns: int, lower_m: float) -> None:
+    """blocker[r, c] = max(blocker[r, c], height[r + rows, c + columns] - lower), where that lies inside."""
+    size_r, size_c = height.shape
     if abs(rows) >= size_r or abs(columns) >= size_c:
         return
     here = (
@@ -56,7 +52,7 @@ def _raise(highest: Tensor, above: Tensor, rows: int, columns: int) -> None:
         slice(max(0, rows), size_r - max(0, -rows)),
         slice(max(0, columns), size_c - max(0, -columns)),
     )
-    torch.maximum(highest[here], above[there], out=highest[here])
+    torch.maximum(blocker[here], height[there] - lower_m, out=blocker[here])
 
 
 def sun_on_slope(rise_east: Tensor, rise_north: Tensor, moment: Moment) -> Tensor:
