@@ -16,6 +16,7 @@ from smdt.world.texture import cell_hash
 
 _MOST_TREES = 220
 _CARS_WITHIN_M = 70.0
+_POLES_WITHIN_M = 90.0
 _WIRES_WITHIN_M = 120.0
 _LONGEST_WIRE_M = 75.0
 
@@ -64,7 +65,22 @@ class NearThings:
         self._cars = torch.from_numpy(place.car_spots).to(self.device)
         self._poles = torch.from_numpy(place.poles).to(self.device)
         self._pole_ground = ground_under(hills, self._poles[:, 0], self._poles[:, 1])
-        self._wires = self._strung()
+        self._posts, self._wires = self._standing(), self._strung()
+
+    def _standing(self) -> dict[str, Tensor]:
+        """The poles of the place as posts, grey or of wood by their height."""
+        wood = self._poles[:, 2] > 7.5
+        grey = torch.tensor([128.0, 130.0, 132.0], device=self.device)[:, None]
+        brown = torch.tensor([104.0, 88.0, 70.0], device=self.device)[:, None]
+        return {
+            "east": self._poles[:, 0].contiguous(),
+            "north": self._poles[:, 1].contiguous(),
+            "ground": self._pole_ground,
+            "half_width": torch.where(wood, 0.14, 0.07),
+            "top": self._poles[:, 2].contiguous(),
+            "colour": torch.where(wood, brown, grey),
+            "person": torch.zeros_like(wood),
+        }
 
     def _strung(self) -> dict[str, Tensor]:
         """The wires of the place, between tall poles that follow each other in the table."""
@@ -89,33 +105,30 @@ class NearThings:
             seen: (W·H,) metres to what the pixels show without all this.
         """
         found = []
-        away = torch.hypot(self._trees["east"] - eye.east_m, self._trees["north"] - eye.north_m)
+        away = _away(eye, self._trees)
         near = torch.nonzero(away < reach)[:, 0]
         if len(near) > _MOST_TREES:
             near = near[away[near].argsort()[:_MOST_TREES]]
         if len(near):
-            trees = {name: values.index_select(-1, near) for name, values in self._trees.items()}
-            found.append(sprites.tree_points(eye, trees, moment, seen))
+            found.append(sprites.tree_points(eye, _chosen(self._trees, near), moment, seen))
         away = torch.hypot(self._cars[:, 0] - eye.east_m, self._cars[:, 1] - eye.north_m)
         among = torch.nonzero(away < _CARS_WITHIN_M + 1.0)[:, 0]
         boxes = sprites.car_boxes(self._cars, moment, among)
-        away = torch.hypot(boxes["east"] - eye.east_m, boxes["north"] - eye.north_m)
-        kept = torch.nonzero((away < _CARS_WITHIN_M) & (away > 4.8))[:, 0]  # nobody parks on the camera
-        if len(kept):
-            near_boxes = {name: values.index_select(-1, kept) for name, values in boxes.items()}
-            found.append(sprites.box_points(eye, self._on_ground(near_boxes), moment, seen))
-        posts = self._posts(eye)
+        away = _away(eye, boxes)
+        near = torch.nonzero((away < _CARS_WITHIN_M) & (away > 4.8))[:, 0]  # nobody parks on the camera
+        if len(near):
+            found.append(sprites.box_points(eye, self._on_ground(_chosen(boxes, near)), moment, seen))
+        away = _away(eye, self._posts)
+        poles = _chosen(self._posts, torch.nonzero((away < _POLES_WITHIN_M) & (away > 1.0))[:, 0])
+        people = self._people(eye, moment)
+        posts = {name: torch.cat([poles[name], people[name]], -1) for name in poles}
         if len(posts["east"]):
-            found.append(sprites.post_points(eye, posts, moment, int(Surface.POLE), seen))
-        wires = self._wires
-        away = torch.hypot(wires["start"][:, 0] - eye.east_m, wires["start"][:, 1] - eye.north_m)
+            found.append(sprites.post_points(eye, posts, moment, seen))
+        away = torch.hypot(*(self._wires["start"] - seen.new_tensor([eye.east_m, eye.north_m])).T)
         near = torch.nonzero(away < _WIRES_WITHIN_M + _LONGEST_WIRE_M)[:, 0]
         if len(near):
-            wires = {name: values.index_select(0, near) for name, values in wires.items()}
+            wires = {name: values.index_select(0, near) for name, values in self._wires.items()}
             found.append(sprites.wire_points(eye, wires, _WIRES_WITHIN_M))
-        people = self._people(eye, moment)
-        if len(people["east"]):
-            found.append(sprites.post_points(eye, people, moment, int(Surface.PERSON), seen))
         return Points.together(found) if found else None
 
     def _on_ground(self, boxes: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -127,40 +140,32 @@ class NearThings:
             tilt = slope[0] * torch.cos(boxes["angle"]) + slope[1] * torch.sin(boxes["angle"])
         return boxes | {"ground": ground, "tilt": tilt}
 
-    def _posts(self, eye: Eye) -> dict[str, Tensor]:
-        """The poles near the camera, grey or of wood by their height."""
-        away = torch.hypot(self._poles[:, 0] - eye.east_m, self._poles[:, 1] - eye.north_m)
-        near = (away < 90.0) & (away > 1.0)
-        poles = self._poles[near]
-        wood = poles[:, 2] > 7.5
-        grey = torch.tensor([128.0, 130.0, 132.0], device=self.device)[:, None]
-        brown = torch.tensor([104.0, 88.0, 70.0], device=self.device)[:, None]
-        return {
-            "east": poles[:, 0],
-            "north": poles[:, 1],
-            "ground": self._pole_ground[near],
-            "half_width": torch.where(wood, 0.14, 0.07),
-            "top": poles[:, 2],
-            "colour": torch.where(wood, brown, grey),
-            "round": torch.zeros(len(poles), dtype=torch.bool, device=self.device),
-        }
-
     def _people(self, eye: Eye, moment: Moment) -> dict[str, Tensor]:
         """People on pavements and roads within 40 m, others at each moment."""
         number = torch.arange(round(moment.crowd * 0.64 * 4), device=self.device)
-        seed = moment.seed % 100_003
-        spread = [cell_hash(number, seed, k) for k in range(3)]
-        east, north = eye.east_m + 80 * (spread[0] - 0.5), eye.north_m + 80 * (spread[1] - 0.5)
+        draw = torch.arange(7, device=self.device)[:, None]
+        drawn = cell_hash(number, moment.seed % 100_003, draw)
+        east, north = eye.east_m + 80 * (drawn[0] - 0.5), eye.north_m + 80 * (drawn[1] - 0.5)
         surface = self._surface.index_select(0, flat_index(self._place, east, north))
-        there = (surface == Surface.PAVEMENT) | ((surface == Surface.ROAD) & (spread[2] < 0.08))
+        there = (surface == Surface.PAVEMENT) | ((surface == Surface.ROAD) & (drawn[2] < 0.08))
         there &= torch.hypot(east - eye.east_m, north - eye.north_m) > 2.5
-        number, east, north = number[there], east[there], north[there]
+        east, north, drawn = east[there], north[there], drawn[:, there]
         return {
             "east": east,
             "north": north,
             "ground": ground_under(self._hills, east, north),
             "half_width": torch.full_like(east, 0.27),
-            "top": 1.55 + 0.3 * spread[2][there],
-            "colour": torch.stack([40 + 170 * cell_hash(number, seed, k) for k in (4, 5, 6)]),
-            "round": torch.ones_like(number, dtype=torch.bool),
+            "top": 1.55 + 0.3 * drawn[2],
+            "colour": 40 + 170 * drawn[4:],
+            "person": torch.ones_like(east, dtype=torch.bool),
         }
+
+
+def _away(eye: Eye, things: dict[str, Tensor]) -> Tensor:
+    """Metres from the camera to things (N,)."""
+    return torch.hypot(things["east"] - eye.east_m, things["north"] - eye.north_m)
+
+
+def _chosen(things: dict[str, Tensor], at: Tensor) -> dict[str, Tensor]:
+    """The rows of a table that are chosen by number (M,)."""
+    return {name: values.index_select(-1, at) for name, values in things.items()}

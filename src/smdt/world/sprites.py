@@ -133,14 +133,21 @@ def _crown_light(eye: Eye, column: Tensor, right: Tensor, up: Tensor, moment: Mo
     return (1 - moment.direct) * (0.72 + 0.28 * up) + moment.direct * facing.clamp_max_(1.3)
 
 
-def post_points(eye: Eye, posts: dict[str, Tensor], moment: Moment, surface: int, seen: Tensor) -> Points:
-    """Upright thin things: east, north, ground, half_width, top (N,), colour (3, N), round (N,) bool, for people."""
+def post_points(eye: Eye, posts: dict[str, Tensor], moment: Moment, seen: Tensor) -> Points:
+    """Poles and people.
+
+    Args:
+        eye: the camera.
+        posts: east, north, ground, half_width, top (N,), colour (3, N), person (N,) bool.
+        moment: gives the light.
+        seen: (W·H,) metres to what the pixels show without them.
+    """
     thing, column, aside, depth = _meeting(eye, posts["east"], posts["north"], posts["half_width"] + 0.02)
     above = eye.height_m - posts["ground"]
     low, high = -above[thing] / depth, (posts["top"] - above)[thing] / depth
     cells = _Cells.between(eye, column, low, high)
     thing, u, far = thing[cells.pair], aside[cells.pair], depth[cells.pair]
-    half, person = posts["half_width"][thing], posts["round"][thing]
+    half, person = posts["half_width"][thing], posts["person"][thing]
     lifted = torch.addcmul(above[thing], cells.slope, far) / posts["top"][thing]
     shape = torch.where(lifted > 0.86, 0.42, torch.where(lifted > 0.45, 1.0, 0.75))  # head, shoulders, legs
     shape = torch.where(person, shape, 1.0)
@@ -150,7 +157,8 @@ def post_points(eye: Eye, posts: dict[str, Tensor], moment: Moment, surface: int
     skin = torch.tensor([190.0, 150.0, 126.0], device=light.device)[:, None]
     dimmed = torch.where(person & (lifted < 0.45), 0.55, 1.0)
     colour = torch.where(person & (lifted > 0.86), skin, posts["colour"].index_select(1, thing) * dimmed)
-    return cells.points(far[at], colour * light, surface)
+    surface = torch.where(person, int(Surface.PERSON), int(Surface.POLE)).byte()
+    return Points(cells.pixel, far[at], colour * light, surface)
 
 
 def box_points(eye: Eye, boxes: dict[str, Tensor], moment: Moment, seen: Tensor) -> Points:
@@ -214,8 +222,10 @@ def car_boxes(spots: Tensor, moment: Moment, among: Tensor | None = None) -> dic
         among: (K,) numbers of the spots asked for; all unless given. Who stands where depends on the moment alone.
     """
     number = torch.arange(len(spots), device=spots.device) if among is None else among
-    number = number[cell_hash(number, moment.seed) < moment.traffic]
-    spots = spots[number]
+    draw = torch.arange(moment.seed, moment.seed + 3, device=spots.device)[:, None]
+    drawn = cell_hash(number, draw)
+    there = drawn[0] < moment.traffic
+    spots, drawn = spots[number[there]], drawn[:, there]
     paint = torch.tensor(
         [
             [228, 228, 226],
@@ -229,8 +239,8 @@ def car_boxes(spots: Tensor, moment: Moment, among: Tensor | None = None) -> dic
         dtype=torch.float32,
         device=spots.device,
     )
-    pick = (cell_hash(number, moment.seed + 1) * 6.999).long()
-    van = cell_hash(number, moment.seed + 2) < 0.15
+    pick = (drawn[1] * 6.999).long()
+    van = drawn[2] < 0.15
     long, tall = torch.where(van, 2.6, 2.15), torch.where(van, 2.2, 1.45)
     shift = torch.where(van, 0.1, -0.25)
     turn_cos, turn_sin = torch.cos(spots[:, 2]), torch.sin(spots[:, 2])
