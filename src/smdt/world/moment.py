@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 Rgb = tuple[float, float, float]
 
@@ -96,7 +97,9 @@ class Sensor:
         if not self.jpeg_quality:
             return shot
         coded = io.BytesIO()
-        Image.fromarray(shot.permute(1, 2, 0).cpu().numpy()).save(coded, "JPEG", quality=self.jpeg_quality)
+        Image.fromarray(shot.permute(1, 2, 0).contiguous().cpu().numpy()).save(
+            coded, "JPEG", quality=self.jpeg_quality
+        )
         decoded = np.asarray(Image.open(coded))
         return torch.from_numpy(decoded.copy()).permute(2, 0, 1).contiguous().to(image.device)
 
@@ -105,10 +108,9 @@ def _blurred(pixels: Tensor, sigma_px: float) -> Tensor:
     """An image (3, H, W) under a Gaussian of five taps each way; sums of shifted images beat a convolution on a CPU."""
     taps = [math.exp(-0.5 * (at / sigma_px) ** 2) for at in range(3)]
     total = taps[0] + 2 * (taps[1] + taps[2])
-    for axis in (1, 2):
+    for axis, edges in ((1, (0, 0, 2, 2)), (2, (2, 2, 0, 0))):
         count = pixels.shape[axis]
-        at = torch.arange(-2, count + 2, device=pixels.device).clamp(0, count - 1)
-        padded = pixels.index_select(axis, at)
+        padded = F.pad(pixels, edges, mode="replicate")
         shifted = [padded.narrow(axis, start, count) for start in range(5)]
         pixels = shifted[2] * (taps[0] / total)
         for far, tap in ((1, taps[1] / total), (2, taps[2] / total)):

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from smdt.errors import ConfigError
 from smdt.geometry.panorama import PanoramaFrame
 from smdt.world.eye import Eye, tilt_rad
-from smdt.world.facade import wall_colour
+from smdt.world.facade import building_rows, wall_colour
 from smdt.world.ground import Ground
 from smdt.world.hills import Hills
 from smdt.world.layers import Place, Surface
@@ -115,11 +115,7 @@ class Renderer:
         steps = torch.linspace(0, 1, self.config.steps, dtype=torch.float64)
         radius = self.config.near_m * (self.config.far_m / self.config.near_m) ** steps
         self._walk = Walk(place, height, bare, self._single_m, radius.float().to(self.device), self._hills)
-        table = place.buildings
-        columns = [table.centre_m, table.half_size_m, table.angle_rad[:, None], table.facade]
-        rows = np.concatenate([*columns, table.storey_m[:, None]], axis=1).astype(np.float32)
-        rows = np.concatenate([np.zeros((1, 9), np.float32), rows])
-        self._buildings = torch.from_numpy(np.ascontiguousarray(rows.T)).to(self.device)
+        self._buildings = building_rows(place.buildings, self.device)
 
     def ground_height_m(self, east_m: float, north_m: float) -> float:
         """Height of the surface above the ground at a position (0 on open ground)."""

@@ -87,7 +87,7 @@ class Walk:
         height = torch.cat([_read(self._bare, near), _read(self._height, far)], 1)
         ground = None if self._hills is None else self._hills.at(*outwards)
         profile = height if ground is None else height + ground
-        rise = (profile - eye.height_m) / self._radius
+        rise = (profile - eye.height_m).div_(self._radius)
         step = torch.searchsorted(rise.cummax(dim=1).values, eye.slope)  # (W, H)
         column, row = torch.nonzero(step < len(self._radius), as_tuple=True)
         pixel = column * eye.rows + row
