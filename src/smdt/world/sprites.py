@@ -1,8 +1,9 @@
 """What a height raster cannot show: near trees with trunks and gaps, cars, people, poles and wires.
 
 Each thing is met by the columns that look at it, found from its azimuth; a column then tests the rows between the
-thing's foot and top that show nothing nearer. So the work grows with the pixels a thing covers, not with things times
-pixels. What is hit comes back as points with a depth, and the renderer keeps the nearest one of each pixel.
+thing's foot and its top there. So the work grows with the pixels a thing covers, not with things times pixels. Of what
+is hit the nearest in each pixel is coloured; it comes back as points with a depth, of which the renderer again keeps
+the nearest.
 """
 
 from __future__ import annotations
