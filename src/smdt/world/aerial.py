@@ -51,7 +51,7 @@ def _draw_cars(colour: Tensor, light: Tensor, place: Place, moment: Moment) -> N
     sun_east, sun_north, sun_up = moment.sun.direction()
     for i in range(len(boxes["east"])):
         paint = colour.new_tensor(
-            boxes["colour"][i] if not boxes["cabin"][i] else boxes["colour"][i] * 0.85 + 15
+            boxes["colour"][:, i] if not boxes["cabin"][i] else boxes["colour"][:, i] * 0.85 + 15
         )
         drop = float(boxes["top"][i]) / max(sun_up, 0.3)
         shifts = [(-sun_east * drop * 0.6, -sun_north * drop * 0.6, None), (0.0, 0.0, paint)]

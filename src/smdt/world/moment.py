@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 Rgb = tuple[float, float, float]
 
@@ -80,23 +81,25 @@ class Sensor:
             image: float, linear in the sense of the renderer.
             rng: of the noise.
         """
-        pixels = image.float()
-        balance = torch.tensor(self.white_balance, device=pixels.device)[:, None, None]
-        pixels = pixels * (self.exposure * balance)
+        balance = torch.tensor(self.white_balance, device=image.device)[:, None, None]
+        pixels = image.float() * (self.exposure * balance)
         grey = pixels.mean(0, keepdim=True)
-        pixels = (grey + self.saturation * (pixels - grey)).clamp(0, 255)
-        pixels = 255.0 * (pixels / 255.0).pow(self.gamma)
+        pixels.sub_(grey).mul_(self.saturation).add_(grey).clamp_(0, 255)
+        # Twice as fast as a power.
+        pixels.div_(255.0).log_().mul_(self.gamma).exp_().mul_(255.0)
         if self.blur_px > 0.2:
             pixels = _blurred(pixels, self.blur_px)
         if self.noise > 0:
             generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
             grain = torch.randn(pixels.shape, generator=generator).to(pixels.device)
-            pixels = pixels + self.noise * grain
-        shot = pixels.round().clamp(0, 255).byte()
+            pixels = pixels.add_(grain, alpha=self.noise)
+        shot = pixels.round_().clamp_(0, 255).byte()
         if not self.jpeg_quality:
             return shot
         coded = io.BytesIO()
-        Image.fromarray(shot.permute(1, 2, 0).cpu().numpy()).save(coded, "JPEG", quality=self.jpeg_quality)
+        Image.fromarray(shot.permute(1, 2, 0).contiguous().cpu().numpy()).save(
+            coded, "JPEG", quality=self.jpeg_quality
+        )
         decoded = np.asarray(Image.open(coded))
         return torch.from_numpy(decoded.copy()).permute(2, 0, 1).contiguous().to(image.device)
 
@@ -105,10 +108,9 @@ def _blurred(pixels: Tensor, sigma_px: float) -> Tensor:
     """An image (3, H, W) under a Gaussian of five taps each way; sums of shifted images beat a convolution on a CPU."""
     taps = [math.exp(-0.5 * (at / sigma_px) ** 2) for at in range(3)]
     total = taps[0] + 2 * (taps[1] + taps[2])
-    for axis in (1, 2):
+    for axis, edges in ((1, (0, 0, 2, 2)), (2, (2, 2, 0, 0))):
         count = pixels.shape[axis]
-        at = torch.arange(-2, count + 2, device=pixels.device).clamp(0, count - 1)
-        padded = pixels.index_select(axis, at)
+        padded = F.pad(pixels, edges, mode="replicate")
         shifted = [padded.narrow(axis, start, count) for start in range(5)]
         pixels = shifted[2] * (taps[0] / total)
         for far, tap in ((1, taps[1] / total), (2, taps[2] / total)):

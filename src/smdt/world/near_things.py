@@ -7,12 +7,18 @@ import torch
 from torch import Tensor
 
 from smdt.world import sprites
+from smdt.world.eye import Eye
 from smdt.world.hills import Hills
 from smdt.world.layers import Place, Surface
 from smdt.world.moment import Moment
+from smdt.world.picture import Points
 from smdt.world.texture import cell_hash
 
 _MOST_TREES = 220
+_CARS_WITHIN_M = 70.0
+_POLES_WITHIN_M = 90.0
+_WIRES_WITHIN_M = 120.0
+_LONGEST_WIRE_M = 75.0
 
 
 def ground_under(hills: Hills | None, east: Tensor, north: Tensor) -> Tensor:
@@ -23,10 +29,9 @@ def ground_under(hills: Hills | None, east: Tensor, north: Tensor) -> Tensor:
 def flat_index(place: Place, east: Tensor, north: Tensor) -> Tensor:
     """Flat raster index of positions, clamped to the place's edge."""
     rows, columns = place.surface.shape
-    column = (east / place.pixel_m).floor().long().clamp(0, columns - 1)
-    row = (rows - 1 - (north / place.pixel_m).floor().long()).clamp(0, rows - 1)
-    index: Tensor = row * columns + column
-    return index
+    column = (east / place.pixel_m).clamp_(0, columns - 1).int()
+    from_south = (north / place.pixel_m).clamp_(0, rows - 1).int()
+    return column.add_((rows - 1) * columns).sub_(from_south, alpha=columns)
 
 
 class NearThings:
@@ -39,7 +44,8 @@ class NearThings:
     """
 
     def __init__(self, place: Place, hills: Hills | None, surface: Tensor) -> None:
-        self.device, self._place, self._hills, self._surface = surface.device, place, hills, surface
+        self.device, self._place, self._hills = surface.device, place, hills
+        self._surface = surface.view(-1)
         trees = place.trees
         columns_of_trees = {
             "east": trees.centre_m[:, 0],
@@ -47,7 +53,7 @@ class NearThings:
             "radius": trees.radius_m,
             "top": trees.top_m,
             "base": trees.crown_base_m,
-            "colour": trees.colour,
+            "colour": trees.colour.T,
             "conifer": trees.conifer,
             "number": np.arange(len(trees.radius_m)),
         }
@@ -59,51 +65,71 @@ class NearThings:
         self._cars = torch.from_numpy(place.car_spots).to(self.device)
         self._poles = torch.from_numpy(place.poles).to(self.device)
         self._pole_ground = ground_under(hills, self._poles[:, 0], self._poles[:, 1])
+        self._posts, self._wires = self._standing(), self._strung()
 
-    def hits(
-        self,
-        eye: sprites.Eye,
-        moment: Moment,
-        reach: float,
-        frame_deg: tuple[float, float],
-        tilt_deg: Tensor,
-    ) -> list[sprites.Hits]:
-        """What the camera's pixels meet.
+    def _standing(self) -> dict[str, Tensor]:
+        """The poles of the place as posts, grey or of wood by their height."""
+        wood = self._poles[:, 2] > 7.5
+        grey = torch.tensor([128.0, 130.0, 132.0], device=self.device)[:, None]
+        brown = torch.tensor([104.0, 88.0, 70.0], device=self.device)[:, None]
+        return {
+            "east": self._poles[:, 0].contiguous(),
+            "north": self._poles[:, 1].contiguous(),
+            "ground": self._pole_ground,
+            "half_width": torch.where(wood, 0.14, 0.07),
+            "top": self._poles[:, 2].contiguous(),
+            "colour": torch.where(wood, brown, grey),
+            "person": torch.zeros_like(wood),
+        }
+
+    def _strung(self) -> dict[str, Tensor]:
+        """The wires of the place, between tall poles that follow each other in the table."""
+        start, end = self._poles[:-1], self._poles[1:]
+        span = torch.hypot(*(end - start)[:, :2].T)
+        strung = (span > 15) & (span < _LONGEST_WIRE_M) & (start[:, 2] > 7) & (end[:, 2] > 7)
+        top = self._poles[:, 2] + self._pole_ground
+        return {
+            "start": start[strung, :2],
+            "end": end[strung, :2],
+            "top": top[:-1][strung],
+            "climb": (top[1:] - top[:-1])[strung],
+        }
+
+    def points(self, eye: Eye, moment: Moment, reach: float, seen: Tensor) -> Points | None:
+        """What the camera's pixels meet; None where there is nothing near.
 
         Args:
             eye: the camera.
             moment: light, season, and who is there.
             reach: of trees, in metres.
-            frame_deg: elevation of the picture's upper and lower edge.
-            tilt_deg: (W,) how much higher each column looks.
+            seen: (W·H,) metres to what the pixels show without all this.
         """
         found = []
-        away = torch.hypot(self._trees["east"] - eye.east_m, self._trees["north"] - eye.north_m)
+        away = _away(eye, self._trees)
         near = torch.nonzero(away < reach)[:, 0]
         if len(near) > _MOST_TREES:
             near = near[away[near].argsort()[:_MOST_TREES]]
         if len(near):
-            found.append(sprites.tree_hits(eye, {n: v[near] for n, v in self._trees.items()}, moment))
-        cars = self._cars
-        away = torch.hypot(cars[:, 0] - eye.east_m, cars[:, 1] - eye.north_m)
-        boxes = sprites.car_boxes(cars, moment)  # all, so that who stands where depends on the moment alone
-        kept = torch.hypot(boxes["east"] - eye.east_m, boxes["north"] - eye.north_m)
-        kept = (kept < 70.0) & (kept > 4.8)  # nobody parks on the camera
-        if bool(kept.any()):
-            near_boxes = self._on_ground({n: v[kept] for n, v in boxes.items()})
-            found.append(sprites.box_hits(eye, near_boxes, moment))
-        posts = self._posts(eye)
-        if len(posts["east"]):
-            found.append(sprites.post_hits(eye, posts, moment, int(Surface.POLE)))
-        if len(self._poles) > 1:
-            row_deg = (frame_deg[0] - frame_deg[1]) / eye.slope.shape[1]
-            found.append(
-                sprites.wire_hits(eye, self._poles, self._pole_ground, frame_deg[0], row_deg, tilt_deg)
-            )
+            found.append(sprites.tree_points(eye, _chosen(self._trees, near), moment, seen))
+        away = torch.hypot(self._cars[:, 0] - eye.east_m, self._cars[:, 1] - eye.north_m)
+        among = torch.nonzero(away < _CARS_WITHIN_M + 1.0)[:, 0]
+        boxes = sprites.car_boxes(self._cars, moment, among)
+        away = _away(eye, boxes)
+        near = torch.nonzero((away < _CARS_WITHIN_M) & (away > 4.8))[:, 0]  # nobody parks on the camera
+        if len(near):
+            found.append(sprites.box_points(eye, self._on_ground(_chosen(boxes, near)), moment, seen))
+        away = _away(eye, self._posts)
+        poles = _chosen(self._posts, torch.nonzero((away < _POLES_WITHIN_M) & (away > 1.0))[:, 0])
         people = self._people(eye, moment)
-        if len(people["east"]):
-            found.append(sprites.post_hits(eye, people, moment, int(Surface.PERSON)))
-        return found
+        posts = {name: torch.cat([poles[name], people[name]], -1) for name in poles}
+        if len(posts["east"]):
+            found.append(sprites.post_points(eye, posts, moment, seen))
+        away = torch.hypot(*(self._wires["start"] - seen.new_tensor([eye.east_m, eye.north_m])).T)
+        near = torch.nonzero(away < _WIRES_WITHIN_M + _LONGEST_WIRE_M)[:, 0]
+        if len(near):
+            wires = {name: values.index_select(0, near) for name, values in self._wires.items()}
+            found.append(sprites.wire_points(eye, wires, _WIRES_WITHIN_M))
+        return Points.together(found) if found else None
 
     def _on_ground(self, boxes: dict[str, Tensor]) -> dict[str, Tensor]:
         """Boxes of cars with the elevation of the ground under them, and its rise along their length."""
@@ -114,43 +140,32 @@ class NearThings:
             tilt = slope[0] * torch.cos(boxes["angle"]) + slope[1] * torch.sin(boxes["angle"])
         return boxes | {"ground": ground, "tilt": tilt}
 
-    def _posts(self, eye: sprites.Eye) -> dict[str, Tensor]:
-        """The poles near the camera, grey or of wood by their height."""
-        away = torch.hypot(self._poles[:, 0] - eye.east_m, self._poles[:, 1] - eye.north_m)
-        near = (away < 90.0) & (away > 1.0)
-        poles = self._poles[near]
-        wood = (poles[:, 2] > 7.5)[:, None]
-        grey = torch.tensor([[128.0, 130.0, 132.0]], device=self.device)
-        brown = torch.tensor([[104.0, 88.0, 70.0]], device=self.device)
+    def _people(self, eye: Eye, moment: Moment) -> dict[str, Tensor]:
+        """People on pavements and roads within 40 m, others at each moment."""
+        number = torch.arange(round(moment.crowd * 0.64 * 4), device=self.device)
+        draw = torch.arange(7, device=self.device)[:, None]
+        drawn = cell_hash(number, moment.seed % 100_003, draw)
+        east, north = eye.east_m + 80 * (drawn[0] - 0.5), eye.north_m + 80 * (drawn[1] - 0.5)
+        surface = self._surface.index_select(0, flat_index(self._place, east, north))
+        there = (surface == Surface.PAVEMENT) | ((surface == Surface.ROAD) & (drawn[2] < 0.08))
+        there &= torch.hypot(east - eye.east_m, north - eye.north_m) > 2.5
+        east, north, drawn = east[there], north[there], drawn[:, there]
         return {
-            "east": poles[:, 0],
-            "north": poles[:, 1],
-            "ground": self._pole_ground[near],
-            "half_width": torch.where(wood[:, 0], 0.14, 0.07),
-            "top": poles[:, 2],
-            "colour": torch.where(wood, brown, grey),
-            "round": torch.zeros(len(poles), dtype=torch.bool, device=self.device),
+            "east": east,
+            "north": north,
+            "ground": ground_under(self._hills, east, north),
+            "half_width": torch.full_like(east, 0.27),
+            "top": 1.55 + 0.3 * drawn[2],
+            "colour": 40 + 170 * drawn[4:],
+            "person": torch.ones_like(east, dtype=torch.bool),
         }
 
-    def _people(self, eye: sprites.Eye, moment: Moment) -> dict[str, Tensor]:
-        """People on pavements and roads within 40 m, others at each moment."""
-        count = round(moment.crowd * 0.64 * 4)
-        number = torch.arange(count, device=self.device)
-        seed = torch.full_like(number, moment.seed % 100_003)
-        spread = [cell_hash(number, seed, torch.full_like(number, k)) for k in range(3)]
-        east, north = eye.east_m + 80 * (spread[0] - 0.5), eye.north_m + 80 * (spread[1] - 0.5)
-        surface = self._surface.reshape(-1)[flat_index(self._place, east, north)]
-        there = (surface == Surface.PAVEMENT) | ((surface == Surface.ROAD) & (spread[2] < 0.08))
-        there &= torch.hypot(east - eye.east_m, north - eye.north_m) > 2.5
-        cloth = torch.stack(
-            [40 + 170 * cell_hash(number, seed, torch.full_like(number, k)) for k in (4, 5, 6)], -1
-        )
-        return {
-            "east": east[there],
-            "north": north[there],
-            "ground": ground_under(self._hills, east[there], north[there]),
-            "half_width": torch.full_like(east[there], 0.27),
-            "top": 1.55 + 0.3 * spread[2][there],
-            "colour": cloth[there],
-            "round": torch.ones_like(there[there]),
-        }
+
+def _away(eye: Eye, things: dict[str, Tensor]) -> Tensor:
+    """Metres from the camera to things (N,)."""
+    return torch.hypot(things["east"] - eye.east_m, things["north"] - eye.north_m)
+
+
+def _chosen(things: dict[str, Tensor], at: Tensor) -> dict[str, Tensor]:
+    """The rows of a table that are chosen by number (M,)."""
+    return {name: values.index_select(-1, at) for name, values in things.items()}

@@ -14,50 +14,56 @@ class Pyramid:
         self._pixel_m = pixel_m
         self._north_m = colour.shape[0] * pixel_m
         layer = colour.permute(2, 0, 1)[None].float()
-        flat, self._shapes, start = [], [], 0
+        flat, shapes, start = [], [], 0
         for level in range(levels):
             if level:
                 layer = F.avg_pool2d(layer, 2, ceil_mode=True)
             rows, columns = layer.shape[-2:]
-            self._shapes.append((start, rows, columns))
-            flat.append(layer[0].permute(1, 2, 0).reshape(-1, 3).round().byte())
+            shapes.append((start, rows, columns, pixel_m * 2**level))
+            flat.append(_packed(layer[0]).view(-1))
             start += rows * columns
-        self._flat = torch.cat(flat)
-        table = torch.tensor(self._shapes, dtype=torch.int32, device=colour.device)
-        self._start, self._rows, self._columns = table[:, 0], table[:, 1], table[:, 2]
+        self._flat, self._levels = torch.cat(flat), levels
+        self._start, self._rows, self._columns = (
+            torch.tensor([shape[:3] for shape in shapes], dtype=torch.int32, device=colour.device)
+            .t()
+            .contiguous()
+        )
 
     def at(self, east: Tensor, north: Tensor, footprint_m: Tensor) -> Tensor:
-        """Colours (..., 3) float at positions, from the level whose pixels are about the footprint."""
-        level = (
-            (footprint_m / self._pixel_m)
-            .clamp_min(1.0)
-            .log2()
-            .round()
-            .long()
-            .clamp_max(len(self._shapes) - 1)
+        """Colours (3, K) float at positions (K,), from the level whose pixels are about the footprint (K,)."""
+        level = (footprint_m / self._pixel_m).clamp_min_(1.0).log2_().round_().clamp_max_(self._levels - 1)
+        scale = torch.exp2(-level).div_(self._pixel_m)
+        x, y = (east * scale).sub_(0.5), ((self._north_m - north) * scale).sub_(0.5)
+        level = level.int()
+        start, rows, columns = (
+            table.index_select(0, level) for table in (self._start, self._rows, self._columns)
         )
-        step = self._pixel_m * 2.0**level
-        x, y = east / step - 0.5, (self._north_m - north) / step - 0.5
-        low_x, low_y = x.floor(), y.floor()
-        part_x, part_y = (x - low_x)[..., None], (y - low_y)[..., None]
-        start, rows, columns = self._start[level], self._rows[level], self._columns[level]
+        left, right, part_x = _neighbours(x, columns)
+        low, high, part_y = _neighbours(y, rows)
+        low, high = (low * columns).add_(start), (high * columns).add_(start)
+        number = torch.stack([left + low, left + high, right + low, right + high])
+        texel = self._flat.index_select(0, number.view(-1)).view(2, 2, -1)
+        colour = torch.empty(3, len(east), device=east.device)
+        for channel in range(3):
+            value = ((texel >> 8 * channel) & 0xFF).float()
+            side = torch.lerp(value[0], value[1], part_x)
+            torch.lerp(side[0], side[1], part_y, out=colour[channel])
+        return colour
 
-        def neighbours(low: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-            first = low.int()
-            return torch.minimum(first.clamp_min(0), count - 1), torch.minimum(
-                (first + 1).clamp_min(0), count - 1
-            )
 
-        def texel(column: Tensor, row_start: Tensor) -> Tensor:
-            number = (row_start + column).flatten()
-            return self._flat.index_select(0, number).view(*column.shape, 3).float()
+def _packed(colour: Tensor) -> Tensor:
+    """Colours (3, H, W) in 0..255 as one whole number each, so that one look-up finds all three channels."""
+    red, green, blue = colour.round().int()
+    packed: Tensor = red + (green << 8) + (blue << 16)
+    return packed
 
-        left, right = neighbours(low_x, columns)
-        low, high = neighbours(low_y, rows)
-        low, high = start + low * columns, start + high * columns
-        upper = torch.lerp(texel(left, low), texel(right, low), part_x)
-        lower = torch.lerp(texel(left, high), texel(right, high), part_x)
-        return torch.lerp(upper, lower, part_y)
+
+def _neighbours(at: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The pixels before and after fractional ones, inside 0..count - 1, and how far from one to the other."""
+    low = at.floor()
+    first, last = low.int(), count - 1
+    after = torch.minimum((first + 1).clamp_min_(0), last)
+    return torch.minimum(first.clamp_min_(0), last), after, at - low
 
 
 def fill_holes(colour: Tensor, hole: Tensor, darken: float = 0.8) -> Tensor:

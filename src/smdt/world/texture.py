@@ -7,15 +7,23 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from smdt.world.lookup import bilinear_at
 
 TEXTURE_PX = 512
 
 
-def cell_hash(*cells: Tensor) -> Tensor:
-    """A repeatable value in 0..1 for each combination of whole numbers (as float or integer tensors)."""
-    mixed = torch.zeros((), dtype=torch.int64, device=cells[0].device)
-    for factor, cell in zip((73856093, 19349663, 83492791, 49979687), cells, strict=False):
-        mixed = mixed ^ (cell.long() * factor)
+def cell_hash(first: Tensor, *others: Tensor | int) -> Tensor:
+    """A repeatable value in 0..1 for each combination of whole numbers.
+
+    Args:
+        first: floats or integers.
+        others: the like, or one number for all.
+    """
+    mixed = first.long() * 73856093
+    for factor, cell in zip((19349663, 83492791, 49979687), others, strict=False):
+        mixed = mixed ^ ((cell if isinstance(cell, int) else cell.long()) * factor)
     mixed = (mixed ^ (mixed >> 13)) * 1274126177
     return ((mixed ^ (mixed >> 16)) & 0xFFFF).float() / 65535.0
 
@@ -41,25 +49,22 @@ def smooth_noise(device: str = "cpu") -> Tensor:
 
 def noise_at(u: Tensor, v: Tensor) -> Tensor:
     """The smooth noise at texture coordinates, nearest texel, wrapped."""
-    return _texel(_wrapped(u.floor()), _wrapped(v.floor()))
+    number = _wrapped(u).add_(_wrapped(v), alpha=TEXTURE_PX)
+    return smooth_noise(str(u.device)).view(-1).index_select(0, number.flatten()).view(number.shape)
+
+
+def _wrapped(at: Tensor) -> Tensor:
+    """Texel numbers of coordinates; masking wraps negative ones too, and is far quicker than a remainder."""
+    return at.floor().int().bitwise_and_(TEXTURE_PX - 1)
+
+
+@lru_cache(maxsize=4)
+def _wrapped_noise(device: str) -> Tensor:
+    """The smooth noise with its first row and column repeated at the end, (1, 513, 513)."""
+    return F.pad(smooth_noise(device)[None], (0, 1, 0, 1), mode="circular")
 
 
 def smooth_noise_at(u: Tensor, v: Tensor) -> Tensor:
     """The smooth noise at texture coordinates, bilinear, wrapped."""
-    low_u, low_v = u.floor(), v.floor()
-    part_u, part_v = u - low_u, v - low_v
-    left, low = _wrapped(low_u), _wrapped(low_v)
-    right, high = _wrapped(low_u + 1), _wrapped(low_v + 1)
-    top = torch.lerp(_texel(left, low), _texel(right, low), part_u)
-    bottom = torch.lerp(_texel(left, high), _texel(right, high), part_u)
-    return torch.lerp(top, bottom, part_v)
-
-
-def _wrapped(whole: Tensor) -> Tensor:
-    """Whole coordinates as texel numbers; masking wraps negative ones too, and is far quicker than a remainder."""
-    return whole.int() & (TEXTURE_PX - 1)
-
-
-def _texel(column: Tensor, row: Tensor) -> Tensor:
-    number = row * TEXTURE_PX + column
-    return smooth_noise(str(number.device)).view(-1).index_select(0, number.flatten()).view(number.shape)
+    x, y = (2 * (at - at.floor()) - 1 for at in (u / TEXTURE_PX, v / TEXTURE_PX))
+    return bilinear_at(_wrapped_noise(str(u.device)), x, y, pixels=True)[0]
