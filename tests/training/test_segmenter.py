@@ -10,7 +10,7 @@ from smdt.alignment.segmentation import imagenet_network, load_network
 from smdt.alignment.segmenter_network import NATIVE_CLASSES
 from smdt.config import load_settings
 from smdt.errors import ConfigError
-from smdt.training.segmenter import SegmenterTraining, _Batches, train_segmenter
+from smdt.training.segmenter import SegmenterTrainable, SegmenterTraining, _Batches, train_segmenter
 from smdt.training.segmenter_augmentation import augment, light, move, recolour
 from smdt.world.layers import Place
 
@@ -100,6 +100,47 @@ def test_training_writes_a_model_whose_first_blocks_are_imagenets(tmp_path: Path
     assert len(list((out / "pictures").rglob("segmenter.png"))) == 1
 
 
+def test_the_detail_alone_can_learn_and_corrects_nothing_at_first(tmp_path: Path):
+    first = train_segmenter(settings(tmp_path / "first")).state_dict()
+    chosen = {"start": tmp_path / "first", "detail_channels": 4, "encoder_share": 0.0, "decoder_share": 0.0}
+    trainable = SegmenterTrainable(settings(tmp_path / "detail", **chosen))
+    images = torch.rand(2, 3, 32, 128, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        started = load_network(tmp_path / "first")(images)
+        assert torch.equal(trainable.network.eval()(images), started)
+    network = train_segmenter(settings(tmp_path / "detail", **chosen))
+    state = network.state_dict()
+    for name, tensor in first.items():
+        stored = tensor.half().float() if tensor.is_floating_point() else tensor
+        assert torch.equal(state[name], stored), name
+    assert float(state["detail.correct.weight"].abs().max()) > 0
+    with torch.inference_mode():
+        assert not torch.equal(network(images), started)
+        turned = network(images.roll(-32, -1)).roll(32, -1)
+        torch.testing.assert_close(turned, network(images), atol=1e-4, rtol=1e-4)
+    again = load_network(tmp_path / "detail")
+    assert again.config.detail_channels == 4
+    plain = load_network(tmp_path / "detail", detail_channels=0)
+    with torch.inference_mode():
+        torch.testing.assert_close(plain(images), started, atol=1e-3, rtol=1e-3)
+
+
+def test_a_decoder_learns_at_a_share_of_its_rate(tmp_path: Path):
+    train_segmenter(settings(tmp_path / "first"))
+    trainable = SegmenterTrainable(
+        settings(
+            tmp_path / "next",
+            start=tmp_path / "first",
+            detail_channels=4,
+            encoder_share=0.0,
+            decoder_share=0.25,
+        )
+    )
+    groups = trainable.optimisers["segmenter"].param_groups
+    assert [round(group["initial_lr"] / 3e-3, 6) for group in groups] == [0.25, 1.0]
+    assert not any(one.requires_grad for one in trainable.network.encoder.parameters())
+
+
 def test_settings_that_cannot_train_are_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match="town seed 2025 is held out"):
         settings(tmp_path, town_seeds=(1, 2025))
@@ -107,11 +148,14 @@ def test_settings_that_cannot_train_are_refused(tmp_path: Path):
         settings(tmp_path, height_px=100)
     with pytest.raises(ConfigError, match="a batch of 1"):
         settings(tmp_path, batch=1)
+    with pytest.raises(ConfigError, match="learn nothing"):
+        settings(tmp_path, encoder_share=0.0, decoder_share=0.0)
     with pytest.raises(ConfigError, match="no town is given"):
         settings(tmp_path, town_seeds=())
 
 
-def test_the_config_that_ships_loads(tmp_path: Path):
-    file = Path(__file__).parents[2] / "configs" / "segmenter.yaml"
-    loaded = load_settings(SegmenterTraining, file, {"out": tmp_path})
-    assert loaded.steps > 100
+def test_the_configs_of_what_ships_load(tmp_path: Path):
+    for name in ("segmenter", "segmenter-detail"):
+        file = Path(__file__).parents[2] / "configs" / f"{name}.yaml"
+        loaded = load_settings(SegmenterTraining, file, {"out": tmp_path})
+        assert loaded.steps > 100

@@ -202,22 +202,33 @@ def load_segmenter(name: str, device: torch.device | str = "cpu") -> Segmenter:
         from smdt.alignment.hub_segmenter import load_hub_segmenter
 
         return load_hub_segmenter(name.removeprefix(_HUB_PREFIX), device)
+    return NetworkSegmenter(named_network(name).to(device))
+
+
+def named_network(name: str, detail_channels: int | None = None) -> SegmentationNetwork:
+    """A network of ours by name: ``town``, which ships, or a folder; see :func:`load_network`.
+
+    Raises:
+        ModelError: if there is no such network, or its files do not fit.
+    """
     if name in BUILT_IN:
         with resources.as_file(resources.files("smdt.alignment") / "weights" / "segmenter") as folder:
-            network = load_network(folder)
-    elif Path(name).is_dir():
-        network = load_network(Path(name))
-    else:
-        raise ModelError(
-            "no such segmenter",
-            where=name,
-            remedy=f"name one of {', '.join(BUILT_IN)}, a folder of `smdt train segmenter`, or hub:NAME",
-        )
-    return NetworkSegmenter(network.to(device))
+            return load_network(folder, detail_channels)
+    if Path(name).is_dir():
+        return load_network(Path(name), detail_channels)
+    raise ModelError(
+        "no such segmenter",
+        where=name,
+        remedy=f"name one of {', '.join(BUILT_IN)}, a folder of `smdt train segmenter`, or hub:NAME",
+    )
 
 
-def load_network(folder: Path) -> SegmentationNetwork:
+def load_network(folder: Path, detail_channels: int | None = None) -> SegmentationNetwork:
     """A segmentation network from its folder.
+
+    Args:
+        folder: holds its config and weights.
+        detail_channels: give it a new branch at full size, to be trained; unless given it is as it was stored.
 
     Raises:
         ModelError: if a file is missing or does not hold what it should.
@@ -233,9 +244,17 @@ def load_network(folder: Path) -> SegmentationNetwork:
         unknown = sorted(set(stored) - {entry.name for entry in fields(SegmenterConfig)})
         if unknown:
             raise ModelError(f"unknown setting '{unknown[0]}'", where=config_path, remedy="update smdt")
+        state = {name: _widened(tensor) for name, tensor in load_file(weights_path).items()}
+        if detail_channels is not None:
+            stored["detail_channels"] = detail_channels
+            state = {name: tensor for name, tensor in state.items() if not name.startswith("detail.")}
         network = SegmentationNetwork(SegmenterConfig(**stored))
-        state = load_file(weights_path)
-        network.load_state_dict({name: _widened(tensor) for name, tensor in state.items()})
+        if detail_channels:
+            state |= {
+                f"detail.{name}": tensor
+                for name, tensor in network.get_submodule("detail").state_dict().items()
+            }
+        network.load_state_dict(state)
     except (json.JSONDecodeError, TypeError, SafetensorError, RuntimeError) as error:
         raise ModelError(
             f"does not hold a segmenter ({str(error).splitlines()[0]})",

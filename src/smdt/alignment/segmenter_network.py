@@ -3,6 +3,10 @@
 Every convolution pads columns with their neighbours across the panorama's edge, so that there is no seam: turning
 the panorama by whole steps of 32 pixels turns the scores exactly. Rows are padded with zeros, which tells the network
 how high it looks.
+
+The decoder ends at half the picture's size, where a pole, one or two pixels wide, is hardly a thing. So a thin branch
+at full size looks at the pixels themselves, beside what the decoder knows of their neighbourhood, and corrects its
+scores.
 """
 
 from __future__ import annotations
@@ -52,6 +56,7 @@ class SegmenterConfig:
         name: the model's name.
         backbone: a timm model with features at strides 2 to 32.
         channels: of the decoder.
+        detail_channels: of the branch at full size; 0: there is none.
         height_px: rows of a CVUSA-framed panorama (±32.73°) as the network was trained.
         width_px: columns of the same, 360°.
     """
@@ -59,6 +64,7 @@ class SegmenterConfig:
     name: str
     backbone: str = "tf_efficientnet_lite0"
     channels: int = 48
+    detail_channels: int = 0
     height_px: int = 128
     width_px: int = 512
 
@@ -102,6 +108,7 @@ class SegmentationNetwork(nn.Module):
         self.blend = nn.ModuleList(_Blend(wide) for _ in range(4))
         self.context = nn.Conv2d(wide, wide, 1)
         self.head = nn.Conv2d(wide, len(NATIVE_CLASSES), 1)
+        self.detail = _Detail(config.detail_channels, wide) if config.detail_channels else None
         wrap_convolutions(self)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -114,14 +121,35 @@ class SegmentationNetwork(nn.Module):
             (B, 11, H, W), before any softmax.
         """
         pixels = (images - self.get_buffer("pixel_mean")) / self.get_buffer("pixel_std")
-        features = self.encoder(pixels.contiguous(memory_format=torch.channels_last))
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        features = self.encoder(pixels)
         x = self.lateral[-1](features[-1])
         x = F.relu(x + self.context(x.mean((2, 3), keepdim=True)))
         for level in range(3, -1, -1):
             x = F.interpolate(x, scale_factor=2.0, mode="nearest") + self.lateral[level](features[level])
             x = self.blend[level](x)
-        scores: Tensor = self.head(x)
-        return double_size(scores)
+        scores = double_size(self.head(x))
+        return scores if self.detail is None else scores + self.detail(pixels, x)
+
+
+class _Detail(nn.Module):
+    """Corrections to the scores at full size, from pixels and the decoder's features at half of it; none at first."""
+
+    def __init__(self, channels: int, features: int) -> None:
+        super().__init__()
+        self.see = nn.Sequential(
+            nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
+        )
+        self.know = nn.Conv2d(features, channels, 1)
+        self.blend = _Blend(channels)
+        self.correct = nn.Conv2d(channels, len(NATIVE_CLASSES), 3, padding=1)
+        nn.init.zeros_(self.correct.weight)
+        nn.init.zeros_(self.correct.bias)  # type: ignore[arg-type]
+
+    def forward(self, pixels: Tensor, features: Tensor) -> Tensor:
+        known = F.interpolate(self.know(features), scale_factor=2.0, mode="nearest")
+        corrections: Tensor = self.correct(self.blend(self.see(pixels) + known))
+        return corrections
 
 
 class _Blend(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from smdt.alignment.segmentation import imagenet_network, load_network, save_network
+from smdt.alignment.segmentation import imagenet_network, named_network, save_network
 from smdt.alignment.segmenter_network import (
     NATIVE_CLASSES,
     NATIVE_MERGING,
@@ -45,9 +45,11 @@ class SegmenterTraining(LoopSettings):
         name: the model's name.
         batch: panoramas a step, over all processes.
         learning_rate: peak rate of the decoder.
-        encoder_share: the encoder's rate as a share of that; its first blocks are frozen.
+        encoder_share: the encoder's rate as a share of that, 0 for none; its first blocks are frozen.
+        decoder_share: the rate of a decoder that starts from trained weights (``start``), as a share; 0 for none.
         weight_decay: of AdamW.
         channels: of the decoder.
+        detail_channels: of the branch at full size; 0: there is none. Beside ``start`` it is a new one.
         height_px: rows of the panoramas.
         width_px: columns.
         town_seeds: towns to learn from; their styles follow in turn.
@@ -58,7 +60,8 @@ class SegmenterTraining(LoopSettings):
         max_tilt_deg: the camera rolls and pitches by up to about this.
         plain_share: share of each batch that is not augmented.
         thin_weight: how much a pixel of a pole, wire or person weighs in the loss; one of sky weighs 1.
-        start: a segmenter's folder whose weights to start from; ImageNet's encoder unless given.
+        start: a segmenter's folder whose weights to start from, or ``town``, which ships; ImageNet's encoder unless
+            given.
         workers: processes that render beside the training; 0 renders in between.
     """
 
@@ -66,8 +69,10 @@ class SegmenterTraining(LoopSettings):
     batch: int = 8
     learning_rate: float = 3e-3
     encoder_share: float = 0.1
+    decoder_share: float = 1.0
     weight_decay: float = 0.02
     channels: int = 48
+    detail_channels: int | None = None
     height_px: int = 128
     width_px: int = 512
     town_seeds: tuple[int, ...] = tuple(range(200, 227))
@@ -96,6 +101,17 @@ class SegmenterTraining(LoopSettings):
                 f"a batch of {self.batch} cannot be shared by {self.devices * self.nodes} processes",
                 where="--batch",
                 remedy="give a multiple of the number of processes",
+            )
+        shares = (self.encoder_share, self.decoder_share)
+        if (
+            min(shares) < 0
+            or (self.detail_channels or 0) < 0
+            or (max(shares) == 0 and not self.detail_channels)
+        ):
+            raise ConfigError(
+                f"shares of {shares[0]:g} and {shares[1]:g}, and no detail, learn nothing",
+                where="encoder_share/decoder_share/detail_channels",
+                remedy="give 0 or more, and more than 0 to one of them",
             )
         if self.height_px % STRIDE or self.width_px % STRIDE:
             raise ConfigError(
@@ -233,20 +249,32 @@ class SegmenterTrainable(Trainable):
         config = SegmenterConfig(
             name=settings.name,
             channels=settings.channels,
+            detail_channels=settings.detail_channels or 0,
             height_px=settings.height_px,
             width_px=settings.width_px,
         )
-        self.network = load_network(settings.start) if settings.start else imagenet_network(config)
+        self.network = (
+            named_network(str(settings.start), settings.detail_channels)
+            if settings.start
+            else imagenet_network(config)
+        )
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for name, parameter in self.network.encoder.named_parameters():
-            parameter.requires_grad_(not name.startswith(_FROZEN))
-        set_modes(self.network)
-        encoder = [p for p in self.network.encoder.parameters() if p.requires_grad]
-        own = {id(p) for p in self.network.encoder.parameters()}
-        decoder = [p for p in self.network.parameters() if id(p) not in own]
         rate = settings.learning_rate
+        rates = {
+            "encoder": rate * settings.encoder_share,
+            "decoder": rate * settings.decoder_share,
+            "detail": rate,
+        }
+        groups: dict[str, list[nn.Parameter]] = {part: [] for part in rates}
+        for name, parameter in self.network.named_parameters():
+            part = name.split(".")[0] if name.startswith(("encoder.", "detail.")) else "decoder"
+            still = rates[part] == 0 or name.removeprefix("encoder.").startswith(_FROZEN)
+            parameter.requires_grad_(not still)
+            if not still:
+                groups[part].append(parameter)
+        self._set_modes()
         optimiser = torch.optim.AdamW(
-            [{"params": encoder, "lr": rate * settings.encoder_share}, {"params": decoder, "lr": rate}],
+            [{"params": groups[part], "lr": rates[part]} for part in rates if groups[part]],
             weight_decay=settings.weight_decay,
         )
         warm_up, steps = max(1, settings.steps // 20), settings.steps
@@ -261,6 +289,16 @@ class SegmenterTrainable(Trainable):
         self.samples_per_step = settings.batch
         weights = _WEIGHTS | dict.fromkeys(_THIN, settings.thin_weight)
         self.class_weight = torch.tensor([weights.get(name, 1.0) for name in NATIVE_CLASSES])
+
+    def _set_modes(self) -> None:
+        """Training mode for what learns; the encoder's batch statistics stay ImageNet's, a still decoder's its own."""
+        self.network.train()
+        for name, module in self.network.named_modules():
+            still = name.startswith("encoder.") or (
+                self.settings.decoder_share == 0 and not name.startswith("detail.")
+            )
+            if still and isinstance(module, nn.BatchNorm2d):
+                module.eval()
 
     def batches(self, loop: Loop, first_step: int) -> Iterator[LabelledPanoramas]:
         """Augmented panoramas with labels."""
@@ -298,20 +336,12 @@ class SegmenterTrainable(Trainable):
         self.network.eval()
         with torch.inference_mode():
             found = self.network(batch.images.to(loop.device)).argmax(1).cpu()
-        set_modes(self.network)
+        self._set_modes()
         write_sheet(folder / "segmenter.png", batch.images, batch.labels, found)
 
     def publish(self, folder: Path, record: dict[str, Any]) -> None:
         """Write the network with its record."""
         save_network(self.network, folder, {**record, "trained_on": "simulated towns only"})
-
-
-def set_modes(network: SegmentationNetwork) -> None:
-    """Decoder in training mode; the encoder's batch statistics stay ImageNet's."""
-    network.train()
-    for module in network.encoder.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
 
 
 def train_segmenter(settings: SegmenterTraining, report: Report | None = None) -> SegmentationNetwork:
