@@ -29,7 +29,7 @@ from smdt.retrieval.encoder import Encoder, EncoderConfig
 from smdt.retrieval.model_card import model_card
 from smdt.retrieval.siamese import Siamese, SiameseConfig
 
-BUILT_IN = ("imagenet", "town", "compact")
+BUILT_IN = ("imagenet", "town", "compact", "canonical")
 CONFIG_FILE, WEIGHTS_FILE, RECORD_FILE = "config.json", "model.safetensors", "training.json"
 CARD_FILE = "README.md"
 FAMILIES: Mapping[str, tuple[str, str, str]] = {
@@ -46,9 +46,9 @@ def load_model(name: str, device: torch.device | str = "cpu") -> Encoder:
     """A model ready to embed, by name or folder.
 
     Args:
-        name: ``imagenet``, ``town``, a folder that holds a trained model, ``hub:OWNER/NAME`` for one of a model hub, or
-            ``timm:BACKBONE`` for an untrained siamese of that timm backbone with its ImageNet weights (fetched from
-            the hub by timm).
+        name: one that ships (``BUILT_IN``), a folder that holds a trained model, ``hub:OWNER/NAME`` for one of a model
+            hub, or ``timm:BACKBONE`` for an untrained siamese of that timm backbone with its ImageNet weights (fetched
+            from the hub by timm).
         device: where to put it.
 
     Raises:
