@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ import torch
 from smdt.errors import ConfigError, SmdtError
 from smdt.retrieval.canonical import ColumnMoments
 from smdt.retrieval.compact import Compact
-from smdt.retrieval.models import fingerprint, load_model
 from smdt.training.retrieval import RetrievalTrainer, RetrievalTraining, train_retrieval
 
 
@@ -55,20 +55,11 @@ def test_the_head_is_that_of_all_pairs_whatever_way_they_look(pairs_folder: Path
     assert float(trained.mix.weight.abs().max()) == 0.0
 
 
-def test_a_training_that_goes_on_keeps_its_head(pairs_folder: Path, tmp_path: Path) -> None:
+def test_a_training_that_goes_on_keeps_its_head(
+    pairs_folder: Path, tmp_path: Path, assert_resumes: Callable[[RetrievalTraining, int], None]
+) -> None:
     settings = _settings(tmp_path / "whole", pairs_folder, steps=4, save_every=2, freeze=(), front_versions=1)
-    train_retrieval(settings)
-
-    def stop(step: int, _: dict[str, float]) -> None:
-        if step == 3:
-            raise InterruptedError
-
-    stopped = replace(settings, out=tmp_path / "stopped")
-    with pytest.raises(InterruptedError):
-        train_retrieval(stopped, stop)
-    train_retrieval(replace(stopped, resume=True))
-    models = [load_model(str(tmp_path / name)) for name in ("whole", "stopped")]
-    assert fingerprint(models[0]) == fingerprint(models[1])
+    assert_resumes(settings, 3)
 
 
 def test_drawn_pairs_give_a_head_too(tmp_path: Path) -> None:

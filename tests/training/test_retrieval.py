@@ -54,25 +54,6 @@ def _settings(out: Path, **changes: Any) -> RetrievalTraining:
     return RetrievalTraining(out, **{**_SMALL, **changes})
 
 
-@pytest.fixture(scope="module")
-def pairs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten pairs in the folder layout: smooth random tiles, and the panoramas that polar mapping makes of them."""
-    from smdt.geometry.mapping import aerial_grid, map_aerial
-
-    root, rng = tmp_path_factory.mktemp("pairs"), np.random.default_rng(0)
-    (root / "ground").mkdir()
-    (root / "aerial").mkdir()
-    grid = aerial_grid("polar", 64, 64, 128)
-    for number in range(10):
-        coarse = Image.fromarray(rng.integers(0, 255, (6, 6, 3), np.uint8))
-        tile = coarse.resize((64, 64), Image.Resampling.BICUBIC)
-        pixels = torch.from_numpy(np.asarray(tile).copy()).permute(2, 0, 1)[None]
-        mapped = map_aerial(pixels, grid)[0].round().clamp(0, 255).byte()
-        tile.save(root / "aerial" / f"p{number}.png")
-        Image.fromarray(mapped.permute(1, 2, 0).numpy()).save(root / "ground" / f"p{number}.png")
-    return root
-
-
 def _pairs(batch: int = 4) -> ViewPairs:
     generator = torch.Generator().manual_seed(0)
     ground = torch.randint(0, 256, (batch, 3, 32, 128), dtype=torch.uint8, generator=generator)
@@ -251,7 +232,7 @@ def test_a_short_training_on_places_learns_writes_a_model_and_repeats(
 
 @pytest.mark.parametrize("mining", ["random", "similarity"])
 def test_a_training_on_a_data_set_repeats_when_it_is_stopped_and_resumed(
-    mining: str, pairs_folder: Path, tmp_path: Path
+    mining: str, pairs_folder: Path, tmp_path: Path, assert_resumes: Callable[[RetrievalTraining, int], None]
 ) -> None:
     settings = _settings(
         tmp_path / "whole",
@@ -264,18 +245,7 @@ def test_a_training_on_a_data_set_repeats_when_it_is_stopped_and_resumed(
         mirror=True,
         tile_side_m=0.0,
     )
-    train_retrieval(settings)  # two batches of four make an epoch of ten pairs
-
-    def stop(step: int, _: dict[str, float]) -> None:
-        if step == 5:
-            raise InterruptedError
-
-    stopped = replace(settings, out=tmp_path / "stopped")
-    with pytest.raises(InterruptedError):
-        train_retrieval(stopped, stop)
-    train_retrieval(replace(stopped, resume=True))
-    models = [load_model(str(tmp_path / name)) for name in ("whole", "stopped")]
-    assert fingerprint(models[0]) == fingerprint(models[1])
+    assert_resumes(settings, 5)  # two batches of four make an epoch of ten pairs
     record = json.loads((tmp_path / "whole" / "training.json").read_text())
     assert record["trained_on"] == "folder all, 10 pairs"
 
@@ -445,7 +415,12 @@ def test_trunks_start_from_imagenet_and_keep_their_edges(family: str, tmp_path: 
 
 @pytest.mark.parametrize(("source", "workers"), [("worlds", 0), ("worlds", 1), ("folder", 0), ("folder", 1)])
 def test_a_transformer_with_dropout_resumes_bit_for_bit(
-    source: str, workers: int, crossroads: Callable[..., Any], pairs_folder: Path, tmp_path: Path
+    source: str,
+    workers: int,
+    crossroads: Callable[..., Any],
+    pairs_folder: Path,
+    tmp_path: Path,
+    assert_resumes: Callable[[RetrievalTraining, int], None],
 ) -> None:
     """Loaders draw from torch's global randomness, as dropout does: neither may disturb the other."""
     where: dict[str, Any] = {"dataset": "folder", "root": pairs_folder}
@@ -456,15 +431,4 @@ def test_a_transformer_with_dropout_resumes_bit_for_bit(
         tmp_path / "whole", save_every=2, steps=5, **{**_TINY_TRANSFORMER, **where, "workers": workers}
     )
     assert RetrievalTrainer(settings).model.config.dropout > 0  # type: ignore[attr-defined]
-    train_retrieval(settings)
-
-    def stop(step: int, _: dict[str, float]) -> None:
-        if step == 3:
-            raise InterruptedError
-
-    stopped = replace(settings, out=tmp_path / "stopped")
-    with pytest.raises(InterruptedError):
-        train_retrieval(stopped, stop)
-    train_retrieval(replace(stopped, resume=True))
-    models = [load_model(str(tmp_path / name)) for name in ("whole", "stopped")]
-    assert fingerprint(models[0]) == fingerprint(models[1])
+    assert_resumes(settings, 3)
