@@ -73,8 +73,8 @@ def build_model(settings: RetrievalTraining, tile_side_m: float) -> Encoder:
     views |= {"aerial_input": aligned.aerial_input, "cgan": aligned.cgan}
     centring = {"remove_mean": True} if settings.family in ("siamese", "compact") else {}
     torch.manual_seed(settings.seed)
-    given = {**views, **own, **centring, **dict(settings.model)}
-    model = create_model(settings.family, {**given, "name": settings.name, "tile_side_m": tile_side_m})
+    given = {**views, **own, **centring, "tile_side_m": tile_side_m, **dict(settings.model)}
+    model = create_model(settings.family, {**given, "name": settings.name})
     if model.ground_view_weight is not None:
         nn.init.constant_(model.ground_view_weight, aligned.ground_view_start)
     if settings.start is not None:
