@@ -157,7 +157,10 @@ class _Stages:
             val_share=worlds.val_share,
             labels=False,
         )
-        towns = [TownPlace(seed, worlds.town_side_m, style=worlds.style) for seed in worlds.town_seeds]
+        towns = [
+            TownPlace(seed, worlds.town_side_m, style=worlds.style, relief=worlds.relief)
+            for seed in worlds.town_seeds
+        ]
         with self.watcher.work("rendering pairs") as progress:
 
             def told(what: str, done: int, total: int) -> None:

@@ -24,8 +24,10 @@ from smdt.training.loop import run
 from smdt.training.pairs import ViewPairs, WorldPairs
 from smdt.training.rates import parameter_groups, warm_cosine
 from smdt.training.retrieval import RetrievalTrainer, RetrievalTraining, build_model, train_retrieval
+from smdt.training.retrieval_sources import world_pairs
 from smdt.training.retrieval_views import ViewMaker
 from smdt.world.dataset import PairConfig
+from smdt.world.places import TownPlace
 from smdt.world.store import write_place
 
 _SMALL: dict[str, Any] = {
@@ -73,6 +75,7 @@ def _pairs(batch: int = 4) -> ViewPairs:
         ({"mining": "place"}, "neighbours already"),
         ({"learning_rate": 0.0}, "--learning-rate"),
         ({"occlusion": 2.0}, "no share"),
+        ({"relief": 2.0}, "relief"),
         ({"loss": "info_nce"}, "would be turned"),
         ({"family": "siamsee"}, "family 'siamsee' is unknown"),
         ({"model": {"bakbone": "x"}}, "unknown setting 'bakbone'"),
@@ -432,3 +435,10 @@ def test_a_transformer_with_dropout_resumes_bit_for_bit(
     )
     assert RetrievalTrainer(settings).model.config.dropout > 0  # type: ignore[attr-defined]
     assert_resumes(settings, 3)
+
+
+def test_towns_are_as_hilly_as_the_settings_say(tmp_path: Path) -> None:
+    for relief in (None, 0.5):
+        settings = _settings(tmp_path, relief=relief, town_seeds=(7, 8), style="rural")
+        world = world_pairs(settings, RetrievalTrainer(settings).model, 1, 0)
+        assert [place.relief for place in world.places if isinstance(place, TownPlace)] == [relief, relief]

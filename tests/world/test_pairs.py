@@ -22,6 +22,7 @@ from smdt.geometry.geodesy import distance_m
 from smdt.world.layers import Place, Surface
 from smdt.world.pair_plan import PairSetConfig, even_shares
 from smdt.world.pairs import pair_files, read_pair_facts, to_cvusa_classes, write_pairs
+from smdt.world.places import PlaceSource, TownPlace
 from smdt.world.store import write_place
 
 Sources = Callable[..., Any]
@@ -328,3 +329,17 @@ def test_one_place_is_in_memory_at_a_time(crossroads: Sources, tmp_path: Path) -
     finally:
         gc.enable()
     assert seen == [0] * 8  # once for the plan, once to be rendered
+
+
+def test_towns_are_as_hilly_as_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[list[PlaceSource]] = []
+
+    def stop(_out: Path, places: list[PlaceSource], *_args: object, **_more: object) -> None:
+        asked.append(places)
+        raise ConfigError("far enough", where="here")
+
+    monkeypatch.setattr("smdt.app.benchmark_commands.write_pairs", stop)
+    for wanted, options in ((0.25, ("--relief", 0.25)), (None, ())):
+        with pytest.raises(ConfigError, match="far enough"):
+            smdt("world", "pairs", "--count", 2, "--town-seeds", "7,8", "--out", tmp_path, *options)
+        assert [place.relief for place in asked.pop() if isinstance(place, TownPlace)] == [wanted, wanted]

@@ -34,6 +34,7 @@ def write_pair_set(
     places: Sequence[Path],
     town_side_m: float,
     style: str,
+    relief: float | None,
     workers: int,
     height_px: int,
     tile_factors: str | None,
@@ -50,7 +51,7 @@ def write_pair_set(
             "no place is given", where="--town-seeds/--place", remedy="name town seeds, or a place's folder"
         )
     check_training_seeds(seeds)
-    sources: list[PlaceSource] = [TownPlace(seed, town_side_m, style=style) for seed in seeds]
+    sources: list[PlaceSource] = [TownPlace(seed, town_side_m, style=style, relief=relief) for seed in seeds]
     sources += [StoredPlace(folder) for folder in places]
     with step_bars() as progress:
         plan = write_pairs(out, sources, config, workers=workers, check=_check_place, progress=progress)

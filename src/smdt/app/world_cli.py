@@ -8,6 +8,11 @@ from typing import Any
 import click
 
 _FILE = click.Path(path_type=Path)
+_RELIEF = click.option(
+    "--relief",
+    type=click.FloatRange(0.0, 1.0),
+    help="How hilly towns are, from 0, flat, to 1.  [default: by style and seed]",
+)
 
 
 @click.group()
@@ -25,11 +30,7 @@ def world() -> None:
     show_default=True,
     help="organic, grid, radial, rural, suburb, highrise, farmland, forest, coast, or mixed: one of them by the seed.",
 )
-@click.option(
-    "--relief",
-    type=click.FloatRange(0.0, 1.0),
-    help="How hilly, from 0, flat, to 1.  [default: by style and seed]",
-)
+@_RELIEF
 @click.option(
     "--latitude", "latitude_deg", type=float, default=45.0, show_default=True, help="South-west corner."
 )
@@ -140,6 +141,7 @@ def world_rasters(out: Path, bounds: str | None, **options: Any) -> None:
 )
 @click.option("--town-side-m", type=float, default=1000.0, show_default=True)
 @click.option("--style", default="mixed", show_default=True, help="Of the towns; see `smdt world town`.")
+@_RELIEF
 @click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes.")
 def world_pairs(layout: str, **options: Any) -> None:
     """Write pairs of simulated street panoramas and aerial images as a data set in CVUSA's layout."""

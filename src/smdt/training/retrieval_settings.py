@@ -71,6 +71,7 @@ class RetrievalTraining(LoopSettings):
         town_side_m: side of each town.
         places: folders of other places to learn from, as ``smdt world`` writes them.
         style: of the towns, see ``smdt.world.town.STYLES``.
+        relief: how hilly they are, 0 to 1; by style and seed unless given.
         variety: how much the days and cameras of the two views differ, 0 to 1.
         tile_side_m: side of the aerial tiles.
         tile_factors: a batch's tiles are larger by one of these, for imagery of several scales.
@@ -128,6 +129,7 @@ class RetrievalTraining(LoopSettings):
     town_side_m: float = 600.0
     places: tuple[Path, ...] = ()
     style: str = "mixed"
+    relief: float | None = None
     variety: float = 1.0
     tile_side_m: float = 100.0
     tile_factors: tuple[float, ...] = (1.0,)
@@ -248,6 +250,12 @@ class RetrievalTraining(LoopSettings):
                 raise ConfigError(
                     f"{getattr(self, name):g} is no share", where=name, remedy="give a number from 0 to 1"
                 )
+        if self.relief is not None and not 0.0 <= self.relief <= 1.0:
+            raise ConfigError(
+                f"a relief of {self.relief:g} cannot be",
+                where="relief",
+                remedy="give a number from 0, flat, to 1",
+            )
         if not 0.0 <= self.feature_drop < 1.0:
             raise ConfigError("some channels must stay", where="feature_drop", remedy="give 0 to below 1")
         if not 0.0 <= self.turn_deg <= 360.0 or not 0.0 < self.narrowest_deg <= 360.0:

@@ -72,7 +72,8 @@ def tile_side_m(settings: RetrievalTraining, split: PairSplit | None) -> float:
 
 def _places(settings: RetrievalTraining) -> list[PlaceSource]:
     towns: list[PlaceSource] = [
-        TownPlace(seed, settings.town_side_m, style=settings.style) for seed in settings.town_seeds
+        TownPlace(seed, settings.town_side_m, style=settings.style, relief=settings.relief)
+        for seed in settings.town_seeds
     ]
     return [*towns, *(StoredPlace(folder) for folder in settings.places)]
 

@@ -33,6 +33,7 @@ class WorldSet:
         town_seeds: towns; the last ones' pairs are for judging.
         town_side_m: side of each.
         style: of the towns.
+        relief: how hilly they are, 0 to 1; by style and seed unless given.
         count: pairs in all.
         val_share: share of the towns to judge on.
         tile_side_m: side of the aerial images.
@@ -46,6 +47,7 @@ class WorldSet:
     town_seeds: tuple[int, ...] = tuple(range(460, 476))
     town_side_m: float = 520.0
     style: str = "mixed"
+    relief: float | None = None
     count: int = 1600
     val_share: float = 0.2
     tile_side_m: float = 160.0
