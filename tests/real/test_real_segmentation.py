@@ -27,4 +27,4 @@ def test_sky_road_and_vegetation_are_found_on_real_panoramas():
         )
         right += int((found == truth)[judged].sum())
         counted += int(judged.sum())
-    assert right / counted > 0.8  # 0.861 when measured; the labels are noisy
+    assert right / counted > 0.8  # 0.858 when measured; the labels are noisy
