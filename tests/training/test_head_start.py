@@ -13,6 +13,9 @@ import torch
 from smdt.errors import ConfigError, SmdtError
 from smdt.retrieval.canonical import ColumnMoments
 from smdt.retrieval.compact import Compact
+from smdt.training.head_start import first_pairs
+from smdt.training.loop import Loop
+from smdt.training.processes import start_fabric
 from smdt.training.retrieval import RetrievalTrainer, RetrievalTraining, train_retrieval
 
 
@@ -60,6 +63,19 @@ def test_a_training_that_goes_on_keeps_its_head(
 ) -> None:
     settings = _settings(tmp_path / "whole", pairs_folder, steps=4, save_every=2, freeze=(), front_versions=1)
     assert_resumes(settings, 3)
+
+
+def test_processes_share_the_pairs(pairs_folder: Path, tmp_path: Path) -> None:
+    settings = _settings(tmp_path, pairs_folder, head_pairs=7)
+    trainer = RetrievalTrainer(settings)
+    loop = Loop(trainer, settings, start_fabric("cpu", 1, 1, "32-true"))
+    loop.processes = 2
+    seen: list[list[str]] = []
+    for loop.rank in range(2):
+        batches = first_pairs(settings, trainer.epochs.pairs, loop)  # type: ignore[union-attr]
+        seen.append([name for batch in batches for name in batch.ids])
+    assert [len(one) for one in seen] == [4, 3]
+    assert len({*seen[0], *seen[1]}) == 7
 
 
 def test_drawn_pairs_give_a_head_too(tmp_path: Path) -> None:

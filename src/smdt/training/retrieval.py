@@ -165,6 +165,10 @@ class RetrievalTrainer(Trainable):
             return self.front.batches(loop, first_step, self.epochs, self._descriptors, self.progress)
         if self.epochs is not None:
             return self.epochs.batches(loop, first_step, self._descriptors)
+        return self._drawn(loop, first_step)
+
+    def _drawn(self, loop: Loop, first_step: int) -> Iterator[ViewPairs]:
+        """This process's pairs of places, from those of a step on."""
         world = world_pairs(self.settings, self.model, loop.processes, loop.rank)
         return load_steps(world, first_step, self.settings.workers)
 
@@ -172,13 +176,11 @@ class RetrievalTrainer(Trainable):
         """Let the head begin with what the pairs' features suggest."""
         assert isinstance(self.model, Compact)  # checked when the training was set up
         count = self.settings.head_pairs
-        if self.epochs is not None:
+        if self.epochs is None:
+            pairs = self._drawn(loop, 1)
+        else:
             count = min(count, len(self.epochs.pairs.split.queries))
             pairs = first_pairs(self.settings, self.epochs.pairs, loop)
-        else:
-            pairs = load_steps(
-                world_pairs(self.settings, self.model, loop.processes, loop.rank), 1, self.settings.workers
-            )
         find_head(loop, self.model, self.settings, pairs, count, self.progress if loop.rank == 0 else None)
         self.train_mode()
 
