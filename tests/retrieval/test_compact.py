@@ -66,7 +66,37 @@ def test_a_saved_model_comes_back_the_same(tmp_path) -> None:  # type: ignore[no
         assert torch.equal(back(images, "aerial"), model(images, "aerial"))
 
 
-@pytest.mark.parametrize("wrong", [{"context": 2}, {"context": 0}])
+def test_blocks_begin_as_nothing_and_are_each_views_own() -> None:
+    plain, model, images = small(), small(blocks=2), pictures()
+    model.load_state_dict(plain.state_dict(), strict=False)
+    with torch.inference_mode():
+        before = plain(images, "ground")
+        assert torch.equal(model(images, "ground"), before)
+        assert model.blocks is not None
+        torch.nn.init.normal_(model.blocks["ground"][1].narrow.weight)
+        assert not torch.allclose(model(images, "ground"), before, atol=1e-3)
+        assert torch.equal(model(images, "aerial"), before)
+
+
+def test_a_strip_turns_with_the_picture_through_blocks_too() -> None:
+    torch.manual_seed(0)
+    model = Compact(
+        CompactConfig(name="small", height_px=32, width_px=512, strip_channels=6, blocks=2)
+    ).eval()
+    assert model.blocks is not None
+    for block in model.blocks["aerial"]:
+        torch.nn.init.normal_(block.narrow.weight)
+    images = torch.rand(1, 3, 32, 512, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        strip, turned = (model(torch.roll(images, by, dims=-1), "aerial") for by in (0, 16))
+    assert torch.allclose(
+        turned, torch.roll(strip, 1, dims=-1), rtol=1e-3, atol=1e-3 * float(strip.abs().max())
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"context": 2}, {"context": 0}, {"blocks": -1}, {"blocks": 1, "mapping": "none"}]
+)
 def test_what_gives_no_strip_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ModelError):
         small(**wrong)

@@ -151,6 +151,36 @@ def test_one_seed_gives_the_same_bytes_with_any_number_of_workers(
     assert contents(tmp_path / "other") != contents(written)
 
 
+def test_many_places_are_shared_among_the_workers_and_give_the_same_bytes(
+    crossroads: Sources, tmp_path: Path
+) -> None:
+    config = replace(SMALL, count=16, labels=False)
+    places = [crossroads(seed=seed) for seed in range(1, 9)]
+    seen: dict[str, list[int]] = {}
+
+    def note(step: str, done: int, _: int) -> None:
+        seen.setdefault(step, []).append(done)
+
+    write_pairs(tmp_path / "one", places, config)
+    write_pairs(tmp_path / "two", places, config, workers=2, progress=note)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert seen == {"opening places": list(range(9)), "rendering pairs": list(range(17))}
+    for number in (3, 4, 16):  # of two places
+        pair_files(tmp_path / "two", number, labels=False)["facts"].unlink()
+    write_pairs(tmp_path / "two", places, config, workers=2)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_a_worker_hands_over_what_is_wrong_with_a_place(crossroads: Sources, tmp_path: Path) -> None:
+    places = [crossroads(seed=seed) for seed in range(1, 9)]
+
+    def refuse(place: Place) -> None:
+        raise ConfigError("is not to be used", where=place.name)
+
+    with pytest.raises(ConfigError, match="not to be used"):
+        write_pairs(tmp_path / "set", places, replace(SMALL, count=16), workers=2, check=refuse)
+
+
 def test_a_writing_that_stopped_goes_on_and_keeps_what_is_there(
     written: Path, crossroads: Sources, tmp_path: Path
 ) -> None:
@@ -174,7 +204,7 @@ def test_a_writing_that_stopped_goes_on_and_keeps_what_is_there(
     write_pairs(
         folder, places, SMALL, progress=lambda step, done, _: seen.append(done) if "pairs" in step else None
     )
-    assert seen[0] == 2  # of the first place's three, one lacks a file
+    assert seen[0] == 3  # of four, one lacks a file
     assert seen[-1] == 6
     assert kept.stat().st_mtime_ns == before
     assert contents(folder) == contents(written)

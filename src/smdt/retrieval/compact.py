@@ -7,6 +7,9 @@ the other, and on real pictures a shared head keeps more of what ImageNet taught
 and then lets neighbouring azimuths speak to each other, as what stands near the camera moves sideways when the camera
 is off the tile's centre.
 
+Before the head there may be blocks of each view's own, over rows and azimuths: what a hill or an upright thing does to
+a row is not the same in a panorama as in a tile. They begin as nothing, and add what helps.
+
 With mapping ``none`` nothing is aligned: a column of the tile is no azimuth. Then each view has a first convolution of
 its own, and the strip is averaged over its columns into one global descriptor.
 
@@ -24,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smdt.errors import ModelError
-from smdt.retrieval.encoder import Encoder, EncoderConfig, View
+from smdt.retrieval.encoder import VIEWS, Encoder, EncoderConfig, View
 from smdt.retrieval.siamese import build_trunk
 
 _WRAP_PX = 32
@@ -43,6 +46,7 @@ class CompactConfig(EncoderConfig):
         backbone: a timm model with stride-16 features, shared by both views.
         strip_channels: channels of the strip.
         context: azimuth columns, an odd number, over which neighbours are mixed; 1 for none.
+        blocks: residual blocks of each view's own between trunk and head; 0 for none.
     """
 
     family: ClassVar[str] = "compact"
@@ -50,6 +54,7 @@ class CompactConfig(EncoderConfig):
     backbone: str = "tf_efficientnet_lite0"
     strip_channels: int = 64
     context: int = 3
+    blocks: int = 0
 
 
 class Compact(Encoder):
@@ -59,7 +64,8 @@ class Compact(Encoder):
         config: what to build. Weights are random; trainings start the trunk from ImageNet's.
 
     Raises:
-        ModelError: if timm has no such backbone, it has no stride-16 features, or the context has no middle.
+        ModelError: if timm has no such backbone, it has no stride-16 features, the context has no middle, or blocks are
+            asked for where columns are no azimuths.
 
     Attributes:
         front_stages: stages of the trunk that are its :meth:`front`; 0 where the backbone cannot be split.
@@ -74,6 +80,12 @@ class Compact(Encoder):
                 where="context/strip_channels",
                 remedy="give an odd context, and one channel or more",
             )
+        if config.blocks < 0 or (config.blocks and config.mapping == "none"):
+            raise ModelError(
+                f"{config.blocks} blocks cannot be had with mapping {config.mapping}",
+                where="blocks",
+                remedy="give 0 or more, and a mapping where it is more than 0",
+            )
         trunk, features, (mean, std) = build_trunk(config.backbone)
         super().__init__(
             config,
@@ -84,6 +96,11 @@ class Compact(Encoder):
         )
         self.trunk = trunk
         self.front_stages = _front_stages(trunk)
+        self.blocks: nn.ModuleDict | None = None
+        if config.blocks:
+            self.blocks = nn.ModuleDict(
+                {view: nn.Sequential(*(_Block(features) for _ in range(config.blocks))) for view in VIEWS}
+            )
         self.fold = nn.Conv2d(features, config.strip_channels, (config.height_px // _STRIDE, 1))
         self.aerial_fold: nn.Conv2d | None = None
         if config.mapping == "none":
@@ -207,12 +224,40 @@ class Compact(Encoder):
 
     def _strip(self, features: Tensor, view: View) -> Tensor:
         """The strip of the trunk's features (B, C'', H/16, W/16)."""
+        if self.blocks is not None:
+            features = self.blocks[view](features)
         own = self.aerial_fold if view == "aerial" else None
         strip: Tensor = (own or self.fold)(features).squeeze(2)
         reach = self.config.context // 2
         around = F.pad(F.gelu(strip), (reach, reach), mode="circular") if reach else F.gelu(strip)
         mixed: Tensor = self.mix(around)
         return strip + mixed if self.aerial_fold is None else (strip + mixed).mean(dim=2, keepdim=True)
+
+
+class _Block(nn.Module):
+    """A residual block on features (B, C, R, L): each channel's surroundings, then a perceptron of each cell.
+
+    Azimuth is a circle; above and below there is nothing. It is the identity until something is learned.
+
+    Args:
+        channels: C.
+        reach: rows and columns looked at to either side.
+        wider: hidden channels, as a multiple of C.
+    """
+
+    def __init__(self, channels: int, reach: int = 2, wider: int = 2) -> None:
+        super().__init__()
+        self.reach = reach
+        self.around = nn.Conv2d(channels, channels, 2 * reach + 1, groups=channels)
+        self.widen = nn.Conv2d(channels, wider * channels, 1)
+        self.narrow = nn.Conv2d(wider * channels, channels, 1)
+        nn.init.zeros_(self.narrow.weight)
+        nn.init.zeros_(self.narrow.bias)  # type: ignore[arg-type]
+
+    def forward(self, features: Tensor) -> Tensor:
+        around = F.pad(_wrapped(features, self.reach), (0, 0, self.reach, self.reach))
+        added: Tensor = self.narrow(F.gelu(self.widen(self.around(around))))
+        return features + added
 
 
 def _wrapped(features: Tensor, columns: int) -> Tensor:

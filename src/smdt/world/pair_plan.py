@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from torch.utils.data import DataLoader, Dataset
 
-from smdt.errors import ConfigError, DatasetError
+from smdt.errors import ConfigError, DatasetError, SmdtError
 from smdt.files import write_text_whole
 from smdt.geometry.mapping import DEFAULT_HALF_SIDE_M
 from smdt.world.dataset import PairConfig
@@ -22,6 +24,8 @@ from smdt.world.layers import Place, Surface
 from smdt.world.places import PlaceSource, place_fingerprint, spread_positions
 
 PLAN_FILE = "plan.json"
+PLACES_A_WORKER = 4
+"""With so many places for each process, or more, every process takes whole ones."""
 _FORMAT = "smdt pairs 1"
 
 
@@ -152,28 +156,69 @@ def even_shares(count: int, room: Sequence[int]) -> list[int]:
     return shares
 
 
+Survey = tuple[str, str, str, str, npt.NDArray[np.float64]]
+"""What a plan needs to know of a place: key, name, fingerprint, attribution, and (N, 2) positions in metres."""
+
+
+class _Surveys(Dataset[Survey | SmdtError]):
+    """A survey of each place; an item is the error instead where one cannot be used."""
+
+    def __init__(
+        self,
+        places: Sequence[PlaceSource],
+        config: PairSetConfig,
+        check: Callable[[Place], None] | None,
+    ) -> None:
+        self.places, self.config, self.check = places, config, check
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, number: int) -> Survey | SmdtError:
+        source, config = self.places[number], self.config
+        margin_m = config.tile_side_m * max(config.tile_factors) / 2 + config.max_offset_m + 2.0
+        try:
+            place = source.open()
+            if self.check:
+                self.check(place)
+            rng = np.random.default_rng([config.seed, zlib.crc32(source.key.encode()), 1])
+            found = spread_positions(place, config.apart_m, rng, margin_m=margin_m)
+        except SmdtError as error:  # a loader's process would wrap it into a traceback
+            return error
+        if config.dense:  # around the middle
+            found = found[np.argsort(np.abs(found - np.array(place.size_m) / 2).max(axis=1), kind="stable")]
+        return source.key, place.name, place_fingerprint(place), place.attribution, found
+
+
+def _as_it_is(survey: Any) -> Any:
+    """An item as the loader found it: positions stay an array."""
+    return survey
+
+
 def draw_plan(
     places: Sequence[PlaceSource],
     config: PairSetConfig,
     check: Callable[[Place], None] | None,
     report: Callable[[str, int, int], None],
+    workers: int = 0,
 ) -> PairPlan:
-    """Open every place once and choose the cameras' positions."""
-    margin_m = config.tile_side_m * max(config.tile_factors) / 2 + config.max_offset_m + 2.0
-    opened, spots = [], []
-    for number, source in enumerate(places):
+    """Open every place once and choose the cameras' positions; ``workers`` processes open them, where they are many."""
+    opened: list[tuple[str, str, str, str]] = []
+    spots: list[npt.NDArray[np.float64]] = []
+    report("opening places", 0, len(places))
+    many = workers > 1 and len(places) >= PLACES_A_WORKER * workers
+    surveys: DataLoader[Survey | SmdtError] = DataLoader(
+        _Surveys(places, config, check),
+        batch_size=None,
+        num_workers=workers if many else 0,
+        collate_fn=_as_it_is,
+    )
+    for number, survey in enumerate(surveys, 1):
+        if isinstance(survey, SmdtError):
+            raise survey
+        opened.append(survey[:4])
+        spots.append(survey[4])
         report("opening places", number, len(places))
-        place = source.open()
-        if check:
-            check(place)
-        rng = np.random.default_rng([config.seed, zlib.crc32(source.key.encode()), 1])
-        found = spread_positions(place, config.apart_m, rng, margin_m=margin_m)
-        if config.dense:  # around the middle
-            found = found[np.argsort(np.abs(found - np.array(place.size_m) / 2).max(axis=1), kind="stable")]
-        opened.append((source.key, place.name, place_fingerprint(place), place.attribution))
-        spots.append(found)
-        del place  # before the next is opened
-    report("opening places", len(places), len(places))
     shares = even_shares(config.count, [len(found) for found in spots])
     if sum(shares) < config.count:
         raise ConfigError(

@@ -18,6 +18,7 @@ import io
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from smdt.errors import ConfigError, DatasetError, SmdtError
 from smdt.files import write_text_whole, write_whole
 from smdt.world.dataset import PairBatch, PairSource
 from smdt.world.layers import Place, Surface
 from smdt.world.pair_plan import (
+    PLACES_A_WORKER,
     PLAN_FILE,
     PairPlan,
     PairSetConfig,
@@ -69,7 +71,8 @@ def write_pairs(
         out: the set's folder.
         places: where the pairs are taken.
         config: how many and of what kind.
-        workers: processes that render; 0 renders in this one.
+        workers: processes that open places and render; 0 does it in this one. Where there are several places for each,
+            every process takes whole ones; else all render pairs of one place.
         check: called with each place when it is first opened; raises if it may not be used.
         progress: called with what is done, how much of it, and how much there is.
 
@@ -88,37 +91,91 @@ def write_pairs(
     report = progress or (lambda _what, _done, _total: None)
     plan = read_plan(out, keys, config)
     if plan is None:
-        plan = draw_plan(places, config, check, report)
+        plan = draw_plan(places, config, check, report, workers)
         write_plan(out, keys, config, plan)
-    there = 0
-    for source, part in zip(places, plan.places, strict=True):
-        missing = [number for number in part.numbers if not pair_is_there(out, number, config)]
-        there += len(part.positions_m) - len(missing)
-        report("rendering pairs", there, config.count)
-        if missing:
-            for _ in _written(out, source, part, plan.val_from, config, missing, workers):
-                there += 1
-                report("rendering pairs", there, config.count)
-            gc.collect()  # a place's renderer and its views refer to each other: garbage by the gigabyte
+    begun = _missing_pairs(out, places, plan, config)
+    there = config.count - sum(len(one.numbers) for one in begun)
+    report("rendering pairs", there, config.count)
+    by_place = PLACES_A_WORKER * workers <= len(begun) and workers > 1
+    for some in [begun] if by_place else [[one] for one in begun]:
+        for _ in _written(some, workers, by_place):
+            there += 1
+            report("rendering pairs", there, config.count)
     _finish(out, plan)
     return plan
 
 
-def _written(
-    out: Path,
-    source: PlaceSource,
-    part: PlacePairs,
-    val_from: int,
-    config: PairSetConfig,
-    numbers: Sequence[int],
-    workers: int,
-) -> Iterator[None]:
-    """Render and write pairs of one place; nothing is kept of it when all are written."""
-    writer = _PairWriter(out, _reopen(source, part, out), part, val_from, config, numbers)
-    for problem in DataLoader(writer, batch_size=None, num_workers=workers):
+@dataclass(frozen=True)
+class _PlaceToDo:
+    """What is to be written of one place.
+
+    Attributes:
+        out: the set's folder.
+        source: opens the place.
+        part: what it gives to the set.
+        val_from: pairs of this number and above are for evaluation.
+        config: of the set.
+        numbers: of the pairs that are missing.
+    """
+
+    out: Path
+    source: PlaceSource
+    part: PlacePairs
+    val_from: int
+    config: PairSetConfig
+    numbers: Sequence[int]
+
+    def writer(self) -> _PairWriter:
+        """What writes them; it opens the place."""
+        place = _reopen(self.source, self.part, self.out)
+        return _PairWriter(self.out, place, self.part, self.val_from, self.config, self.numbers)
+
+
+def _missing_pairs(
+    out: Path, places: Sequence[PlaceSource], plan: PairPlan, config: PairSetConfig
+) -> list[_PlaceToDo]:
+    """The places of which pairs are missing."""
+    found = []
+    for source, part in zip(places, plan.places, strict=True):
+        missing = [number for number in part.numbers if not pair_is_there(out, number, config)]
+        if missing:
+            found.append(_PlaceToDo(out, source, part, plan.val_from, config, missing))
+    return found
+
+
+def _written(places: Sequence[_PlaceToDo], workers: int, by_place: bool) -> Iterator[None]:
+    """Render and write what is missing of places, each process whole ones or all together pairs of the only one.
+
+    Nothing is kept of a place when all of it is written.
+    """
+    pairs: Dataset[Exception | None] = _WholePlaces(places) if by_place else places[0].writer()
+    for problem in DataLoader(pairs, batch_size=None, num_workers=workers):
         if problem is not None:
             raise problem
         yield
+    del pairs
+    gc.collect()  # a place's renderer and its views refer to each other: garbage by the gigabyte
+
+
+class _WholePlaces(IterableDataset[Exception | None]):
+    """Writes places one after the other, every loader's process its share of them; an item for each pair."""
+
+    def __init__(self, places: Sequence[_PlaceToDo]) -> None:
+        self.places = places
+
+    def __iter__(self) -> Iterator[Exception | None]:
+        worker = get_worker_info()
+        first, step = (worker.id, worker.num_workers) if worker is not None else (0, 1)
+        for one in self.places[first::step]:
+            try:
+                writer = one.writer()
+            except SmdtError as error:  # a loader's process would wrap it into a traceback
+                yield error
+                return
+            for index in range(len(writer)):
+                yield writer[index]
+            del writer
+            gc.collect()
 
 
 def pair_id(number: int) -> str:
