@@ -43,6 +43,7 @@ from smdt.training.align_settings import AlignSettings
 from smdt.training.augmentation import GroundAugmentation
 from smdt.training.epochs import Epochs
 from smdt.training.head_start import check_head_start, find_head, first_pairs
+from smdt.training.kept_pictures import KeptPictures
 from smdt.training.loop import Loop, Report, Trainable, run
 from smdt.training.pairs import ViewPairs, load_steps
 from smdt.training.rates import learning_trunk, parameter_groups, warm_cosine
@@ -104,7 +105,7 @@ class RetrievalTrainer(Trainable):
         settings: what to train.
         ground_augmentation: a change to panoramas alone, told their classes
             (:class:`smdt.alignment.labels.SemanticClass`) where the source has them.
-        progress: told how the computing of early features goes, where the settings keep some.
+        progress: told how the reading of pictures, or the computing of early features, goes where they are kept.
 
     Raises:
         SmdtError: if the data set, model or settings do not fit together.
@@ -140,12 +141,15 @@ class RetrievalTrainer(Trainable):
         self.samples_per_step = settings.batch
         self._label_set, self.epochs = settings.dataset, None
         self.front: FrontCache | None = None
+        self.kept: KeptPictures | None = None
         if self.split is not None:
             pairs = dataset_pairs(self.split, self.model, settings, ground_augmentation is not None)
             self._label_set = pairs.label_set
             self.epochs = Epochs(settings, pairs, shown_places(self.split))
             if settings.front_versions:
                 self.front = FrontCache(settings, self.model, pairs, self.views)
+            if settings.keep_pictures:
+                self.kept = KeptPictures(pairs, settings.workers)
         self._last: Views | None = None
         self.train_mode()
 
@@ -163,6 +167,8 @@ class RetrievalTrainer(Trainable):
             self._find_head(loop)
         if self.epochs is not None and self.front is not None:
             return self.front.batches(loop, first_step, self.epochs, self._descriptors, self.progress)
+        if self.epochs is not None and self.kept is not None:
+            return self.kept.batches(loop, first_step, self.epochs, self._descriptors, self.progress)
         if self.epochs is not None:
             return self.epochs.batches(loop, first_step, self._descriptors)
         return self._drawn(loop, first_step)
@@ -242,7 +248,7 @@ class RetrievalTrainer(Trainable):
             return self.front.make(batch, loop.step_number, loop.rank, loop.device)
         labels = None
         if len(batch.labels) and self.views.ground_augmentation is not None:
-            labels = merge_labels(batch.labels, self._label_set)
+            labels = merge_labels(batch.labels.long(), self._label_set)
         self._last = self.views.make(batch, labels, loop.step_number, loop.rank, loop.device)
         return self._last
 
@@ -351,7 +357,8 @@ def train_retrieval(
         settings: what to train.
         report: called after every step; with figures (loss, R@1 in the batch, pairs/s) every ``log_every``.
         ground_augmentation: a change to panoramas alone; see :class:`RetrievalTrainer`.
-        progress: called with pairs done and in all while early features are computed.
+        progress: called with pairs done and in all while the head's beginning is found, or pictures or early features
+            are read to be kept.
 
     Returns:
         The trained model.
