@@ -5,8 +5,9 @@ set of simulated pairs, in batches that are mined and changed alike, and judged 
 trained on. What is a method's own stays its own: its loss, its rates, its mapping, its start. Each row is a file in
 `configs/`, which `smdt train retrieval` takes too. A row that is done is not made again; one that was stopped goes on.
 
-Two sizes: `small` for one CPU thread, of pictures of 64×256 and a Transformer of four narrow layers; and `full`, of the
-published sizes, for a GPU.
+Three sizes: `small` for one CPU thread, of pictures of 64×256 and a Transformer of four narrow layers; `full`, of the
+published sizes, for a GPU and a day; and `short`, the same networks with so few pairs and steps that a GPU is done with
+each row in a minute.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ OWN = frozenset(
         "trunk_share",
         "weight_decay",
     }
-    | {"turn_deg", "head_steps", "workers", "precision", "accelerator", "resume"}
+    | {"turn_deg", "head_steps", "workers", "precision", "accelerator", "resume", "keep_pictures"}
 )
 """Settings that may be a row's own; all others have to be the same in all rows."""
 RANDOM = "compact-random"
@@ -93,6 +94,13 @@ class Size:
 
 
 _PAIRS = {"tile_side_m": 160.0, "max_offset_m": 4.0, "apart_m": 10.0, "labels": False, "seed": 0}
+_FULL_CONFIGS = {
+    "transformer": "transformer-worlds-gpu.yaml",
+    "compact": "compact-gpu.yaml",
+    RANDOM: "compact-gpu.yaml",
+    "safa": "safa-worlds-gpu.yaml",
+    "sample4geo": "sample4geo-worlds-gpu.yaml",
+}
 SIZES = {
     "small": Size(
         {
@@ -108,14 +116,16 @@ SIZES = {
         steps=120,
         batch=24,
     ),
+    "short": Size(
+        _FULL_CONFIGS,
+        _PAIRS
+        | {"town_seeds": "500-515", "count": 3200, "val_share": 0.25, "town_side_m": 700.0, "apart_m": 6.0}
+        | {"aerial_px": 256, "height_px": 128},
+        steps=250,
+        batch=64,
+    ),
     "full": Size(
-        {
-            "transformer": "transformer-worlds-gpu.yaml",
-            "compact": "compact-gpu.yaml",
-            RANDOM: "compact-gpu.yaml",
-            "safa": "safa-worlds-gpu.yaml",
-            "sample4geo": "sample4geo-worlds-gpu.yaml",
-        },
+        _FULL_CONFIGS,
         _PAIRS
         | {"town_seeds": "500-739", "count": 44416, "val_share": 0.2, "town_side_m": 700.0}
         | {"aerial_px": 400, "height_px": 144},
@@ -132,7 +142,9 @@ def write_set(folder: Path, options: Mapping[str, Any], workers: int) -> dict[st
     ]
     values = ["" if isinstance(value, bool) else f" {value}" for value in options.values()]
     print("smdt world pairs", *(w + v for w, v in zip(words, values, strict=True)), flush=True)
-    write_pair_set(folder, places=(), style="mixed", workers=workers, tile_factors=None, **dict(options))
+    write_pair_set(
+        folder, places=(), style="mixed", relief=None, workers=workers, tile_factors=None, **dict(options)
+    )
     splits = {name: open_split("cvusa", folder, name) for name in ("train", "val")}
     towns = {name: towns_of(folder, split) for name, split in splits.items()}
     if towns["train"] & towns["val"]:
@@ -339,7 +351,10 @@ def run(arguments: argparse.Namespace) -> None:
     given |= {
         "accelerator": arguments.device,
         "precision": "bf16-mixed" if device.type == "cuda" else "32-true",
+        "keep_pictures": arguments.keep_pictures,
     }
+    if arguments.no_fetch:
+        given["pretrained"] = False
     every = row_settings(size, out / "pairs", out / "models", given, arguments.transformer_start)
     chosen = arguments.rows or [name for name in every if name != RANDOM]
     rows = []
@@ -386,6 +401,12 @@ def main() -> None:
     parser.add_argument("--workers", type=int, help="processes that render and load")
     parser.add_argument(
         "--transformer-start", help="a model's folder, or random  [default: what its config says]"
+    )
+    parser.add_argument(
+        "--no-fetch", action="store_true", help="begin at random where a row's weights would be fetched"
+    )
+    parser.add_argument(
+        "--keep-pictures", action="store_true", help="in memory, on the GPU where there is one"
     )
     add_closing_options(parser)
     arguments = parser.parse_args()
