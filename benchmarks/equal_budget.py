@@ -119,9 +119,9 @@ SIZES = {
     "short": Size(
         _FULL_CONFIGS,
         _PAIRS
-        | {"town_seeds": "500-515", "count": 3200, "val_share": 0.25, "town_side_m": 700.0, "apart_m": 6.0}
+        | {"town_seeds": "500-515", "count": 1600, "val_share": 0.25, "town_side_m": 700.0, "apart_m": 6.0}
         | {"aerial_px": 256, "height_px": 128},
-        steps=250,
+        steps=120,
         batch=64,
     ),
     "full": Size(

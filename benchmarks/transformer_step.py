@@ -2,8 +2,9 @@
 
 The plain loop is written as the published one is: float32 throughout, attention by two matrix products and a softmax,
 channels first, AdamW parameter by parameter. Ours is the same network with fused attention, bfloat16 autocast where the
-hardware has it, fused AdamW and, on CUDA, the stem's channels last. Both start from the same weights, and what they
-compute in float32 is compared first. They then step in turn, and their medians are compared.
+hardware has it, fused AdamW and, on CUDA, the stem's channels last; compiled, where that is asked for. Both start from
+the same weights, and what they compute in float32 is compared first. They then step in turn, and their medians are
+compared.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def training_step(
 
 
 def both_ways(
-    config: TransformerConfig, device: torch.device, seed: int, channels_last: bool
+    config: TransformerConfig, device: torch.device, seed: int, channels_last: bool, compiled: bool
 ) -> tuple[dict[str, Callable[[Tensor, Tensor], float]], float]:
     """The two training steps, and the largest difference of their float32 descriptors."""
     torch.manual_seed(seed)
@@ -91,6 +92,8 @@ def both_ways(
         apart = (ours.eval()(images, "ground") - plain.eval()(images, "ground")).abs().max()
     ours.train()
     plain.train()
+    if compiled:
+        ours.compile()
     rates = {"lr": LEARNING_RATE, "weight_decay": WEIGHT_DECAY}
 
     def amp() -> AbstractContextManager[object]:
@@ -112,9 +115,10 @@ def measure(
     repetitions: int,
     seed: int,
     channels_last: bool = False,
+    compiled: bool = False,
 ) -> dict[str, object]:
     """Both ways in turn, one repetition of each before those that count."""
-    steps, apart = both_ways(config, device, seed, channels_last)
+    steps, apart = both_ways(config, device, seed, channels_last, compiled)
     generator = torch.Generator().manual_seed(seed)
     shapes = ((batch, 3, *config.image_shape("ground")), (batch, 3, *config.image_shape("aerial")))
     ground, aerial = (torch.rand(shape, generator=generator).to(device) for shape in shapes)
@@ -143,6 +147,7 @@ def measure(
         "largest_difference_of_float32_descriptors": apart,
         "bfloat16": fast_bfloat16(device),
         "channels_last": channels_last,
+        "compiled": compiled,
         "batch": batch,
         "repetitions": repetitions,
     }
@@ -160,6 +165,7 @@ def main() -> None:
         action=argparse.BooleanOptionalAction,
         help="our hybrid stem's memory format; the default is channels last on CUDA, channels first on a CPU",
     )
+    parser.add_argument("--compile", action="store_true", help="compile our network, as `compile: true` does")
     add_closing_options(parser)
     arguments = parser.parse_args()
     if arguments.threads:
@@ -168,7 +174,9 @@ def main() -> None:
     config = read_config(TransformerConfig, settings)
     device = torch.device(arguments.device)
     last = arguments.channels_last if arguments.channels_last is not None else device.type == "cuda"
-    result = measure(config, device, arguments.batch, arguments.repetitions, arguments.seed, last)
+    result = measure(
+        config, device, arguments.batch, arguments.repetitions, arguments.seed, last, arguments.compile
+    )
     result |= {"size": arguments.size, "depth": config.depth} | circumstances()
     if device.type == "cuda":
         result["device"] = torch.cuda.get_device_name()

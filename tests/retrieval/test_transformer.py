@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from smdt import torchvision_guard
 from smdt.errors import ConfigError
 from smdt.retrieval.models import read_config
-from smdt.retrieval.stem import HybridStem, StandardisedConv, StemSettings
+from smdt.retrieval.stem import HybridStem, Norm, StandardisedConv, StemSettings
 from smdt.retrieval.transformer import Layer, SelfCrossAttention, Transformer, TransformerConfig
 
 PUBLISHED = {
@@ -196,6 +196,18 @@ def test_the_stem_with_the_arithmetic_of_imagenet_weights_is_timm_s() -> None:
         ours.load_state_dict({name: tensors[their] for name, their in zip(names, their_names, strict=True)})
         image = torch.randn(1, 3, 48, 64)
         torch.testing.assert_close(ours(image), theirs(image), atol=1e-4, rtol=1e-4)
+
+
+def test_a_norm_keeps_the_precision_it_is_given() -> None:
+    torch.manual_seed(0)
+    norm, features = Norm(4, 8), 3.0 + torch.randn(2, 8, 5, 6)
+    torch.nn.init.normal_(norm.weight)
+    exact = torch.nn.functional.group_norm(features, 4, norm.weight, norm.bias, norm.eps)
+    assert torch.equal(norm(features), exact)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = norm(features.bfloat16())
+    assert rounded.dtype == torch.bfloat16
+    assert float((rounded.float() - exact).detach().norm() / exact.detach().norm()) < 0.01
 
 
 @pytest.mark.parametrize("padding", ["symmetric", "same"])

@@ -89,6 +89,21 @@ class StandardisedConv(nn.Conv2d):
         return F.conv2d(_pad_same(images, self.side, self.step, 0.0), kernel, None, self.step)
 
 
+class Norm(nn.GroupNorm):
+    """A GroupNorm that gives the precision it is given: autocast would write, and keep, all of it in float32.
+
+    Means and variances are float32 within it either way.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) of the same type and shape."""
+        if features.dtype == torch.float32:
+            return super().forward(features)
+        weight, bias = self.weight.to(features.dtype), self.bias.to(features.dtype)
+        with torch.autocast(features.device.type, enabled=False):
+            return F.group_norm(features, self.num_groups, weight, bias, self.eps)
+
+
 def _pad_same(images: Tensor, side: int, stride: int, value: float) -> Tensor:
     """Pad (B, C, H, W) so that a kernel gives ⌈H/stride⌉×⌈W/stride⌉, the odd pixel on the right and below."""
     pads: list[int] = []
@@ -108,7 +123,7 @@ class Root(nn.Module):
     def __init__(self, settings: StemSettings) -> None:
         super().__init__()
         self.conv = StandardisedConv((3, settings.width), 7, 2, settings)
-        self.norm = nn.GroupNorm(settings.groups, settings.width, settings.norm_eps)
+        self.norm = Norm(settings.groups, settings.width, settings.norm_eps)
         self.same_padding = settings.same_padding
 
     def forward(self, images: Tensor) -> Tensor:
@@ -133,16 +148,16 @@ class Block(nn.Module):
         coming, going = channels
         middle = going // _EXPANSION
         self.conv1 = StandardisedConv((coming, middle), 1, 1, settings)
-        self.norm1 = nn.GroupNorm(settings.groups, middle, settings.norm_eps)
+        self.norm1 = Norm(settings.groups, middle, settings.norm_eps)
         self.conv2 = StandardisedConv((middle, middle), 3, stride, settings)
-        self.norm2 = nn.GroupNorm(settings.groups, middle, settings.norm_eps)
+        self.norm2 = Norm(settings.groups, middle, settings.norm_eps)
         self.conv3 = StandardisedConv((middle, going), 1, 1, settings)
-        self.norm3 = nn.GroupNorm(settings.groups, going, settings.norm_eps)
+        self.norm3 = Norm(settings.groups, going, settings.norm_eps)
         self.shortcut: StandardisedConv | None = None
         if stride != 1 or coming != going:
             self.shortcut = StandardisedConv((coming, going), 1, stride, settings)
             groups = settings.projection_groups or going
-            self.shortcut_norm = nn.GroupNorm(groups, going, settings.projection_norm_eps)
+            self.shortcut_norm = Norm(groups, going, settings.projection_norm_eps)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C', H/stride, W/stride)."""

@@ -24,8 +24,6 @@ from smdt.world.layers import Place, Surface
 from smdt.world.places import PlaceSource, place_fingerprint, spread_positions
 
 PLAN_FILE = "plan.json"
-PLACES_A_WORKER = 4
-"""With so many places for each process, or more, every process takes whole ones."""
 _FORMAT = "smdt pairs 1"
 
 
@@ -202,11 +200,11 @@ def draw_plan(
     report: Callable[[str, int, int], None],
     workers: int = 0,
 ) -> PairPlan:
-    """Open every place once and choose the cameras' positions; ``workers`` processes open them, where they are many."""
+    """Open every place once and choose the cameras' positions; ``workers`` processes open them, if so many."""
     opened: list[tuple[str, str, str, str]] = []
     spots: list[npt.NDArray[np.float64]] = []
     report("opening places", 0, len(places))
-    many = workers > 1 and len(places) >= PLACES_A_WORKER * workers
+    many = 1 < workers <= len(places)
     surveys: DataLoader[Survey | SmdtError] = DataLoader(
         _Surveys(places, config, check),
         batch_size=None,

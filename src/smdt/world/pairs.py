@@ -33,7 +33,6 @@ from smdt.files import write_text_whole, write_whole
 from smdt.world.dataset import PairBatch, PairSource
 from smdt.world.layers import Place, Surface
 from smdt.world.pair_plan import (
-    PLACES_A_WORKER,
     PLAN_FILE,
     PairPlan,
     PairSetConfig,
@@ -71,8 +70,8 @@ def write_pairs(
         out: the set's folder.
         places: where the pairs are taken.
         config: how many and of what kind.
-        workers: processes that open places and render; 0 does it in this one. Where there are several places for each,
-            every process takes whole ones; else all render pairs of one place.
+        workers: processes that open places and render; 0 does it in this one. With a place for each, or more, every
+            process takes whole ones; else all render pairs of one place.
         check: called with each place when it is first opened; raises if it may not be used.
         progress: called with what is done, how much of it, and how much there is.
 
@@ -96,7 +95,7 @@ def write_pairs(
     begun = _missing_pairs(out, places, plan, config)
     there = config.count - sum(len(one.numbers) for one in begun)
     report("rendering pairs", there, config.count)
-    by_place = PLACES_A_WORKER * workers <= len(begun) and workers > 1
+    by_place = 1 < workers <= len(begun)
     for some in [begun] if by_place else [[one] for one in begun]:
         for _ in _written(some, workers, by_place):
             there += 1
@@ -148,7 +147,12 @@ def _written(places: Sequence[_PlaceToDo], workers: int, by_place: bool) -> Iter
 
     Nothing is kept of a place when all of it is written.
     """
-    pairs: Dataset[Exception | None] = _WholePlaces(places) if by_place else places[0].writer()
+    pairs: _WholePlaces | _PairWriter
+    if by_place:
+        pairs = _WholePlaces(places)
+    else:
+        pairs = places[0].writer()
+        pairs.warm()
     for problem in DataLoader(pairs, batch_size=None, num_workers=workers):
         if problem is not None:
             raise problem
@@ -263,8 +267,11 @@ class _PairWriter(Dataset[Exception | None]):
         self.pairs = [config.pair_config(factor) for factor in config.tile_factors]
         self.renderer = Renderer(place, self.pairs[0].render_config())
         self._sources: list[PairSource] | None = None
-        for seed in range(_VIEWS_TO_WARM):  # the place's aerial views are made before processes part
-            self._draw(part.positions_m[0], np.random.default_rng(seed), 0)
+
+    def warm(self) -> None:
+        """Make the place's aerial views, before processes part."""
+        for seed in range(_VIEWS_TO_WARM):
+            self._draw(self.part.positions_m[0], np.random.default_rng(seed), 0)
 
     def __getstate__(self) -> dict[str, Any]:
         """What goes to a process that is not forked: all but the sources, which cannot be sent."""
