@@ -19,6 +19,7 @@ from smdt.data.images import PairImages, ViewSettings
 from smdt.data.transforms import load_labels
 from smdt.errors import ConfigError, DatasetError, SmdtError
 from smdt.geometry.geodesy import distance_m
+from smdt.retrieval.mining import nearest_by_place, place_coordinates
 from smdt.world.layers import Place, Surface
 from smdt.world.pair_plan import PairSetConfig, even_shares
 from smdt.world.pairs import pair_files, read_pair_facts, to_cvusa_classes, write_pairs
@@ -314,6 +315,16 @@ def test_the_command_takes_stored_places_and_refuses_held_out_ones(
     with pytest.raises(SmdtError, match="no place is given"):
         smdt(*common, "--out", tmp_path / "no")
     assert not (tmp_path / "no").exists()
+
+
+def test_the_command_puts_towns_apart_so_that_neighbours_in_metres_are_of_one_town(tmp_path: Path) -> None:
+    options = ("--count", 4, "--aerial-px", 40, "--tile-side-m", 40, "--height-px", 32, "--no-labels")
+    options += ("--max-offset-m", 1, "--town-side-m", 140, "--apart-m", 12, "--val-share", 0)
+    result = smdt("world", "pairs", "--town-seeds", "7,8", "--out", tmp_path / "set", *options)
+    assert result.exit_code == 0, result.output
+    split = open_split("cvusa", tmp_path / "set", "train")
+    near = nearest_by_place(place_coordinates(split), 1)[:, 0]
+    assert near.tolist() == [1, 0, 3, 2]
 
 
 def test_sides_of_tiles_vary_as_the_table_says(crossroads: Sources, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from smdt.world.layers import Place, Surface
 from smdt.world.places import (
     HELD_OUT_AREAS,
     TownPlace,
+    apart_longitudes,
     check_training_places,
     held_out_by,
     kind_of_place,
@@ -40,6 +41,18 @@ def test_positions_are_on_open_road_apart_and_close_packed(place: Place) -> None
     assert not np.array_equal(
         spots[:5], spread_positions(place, 10.0, np.random.default_rng(1), margin_m=30.0)[:5]
     )
+
+
+@pytest.mark.parametrize("count", [1, 2, 240, 500, 5000])
+def test_towns_of_a_set_lie_apart_in_the_atlantic(count: int) -> None:
+    longitudes = np.array(apart_longitudes(count))
+    assert len(longitudes) == count
+    assert longitudes[0] == TownPlace(1).longitude_deg  # one town alone is where it always was
+    assert (longitudes >= -30.0).all()
+    assert (longitudes <= -10.0).all()
+    if 1 < count <= 500:
+        apart_m = np.diff(longitudes).min() * 111_320.0 * np.cos(np.radians(45.0))
+        assert apart_m > 3000.0
 
 
 def test_no_camera_stands_under_a_bridge_or_where_there_is_no_street(place: Place) -> None:

@@ -22,7 +22,7 @@ from smdt.world.dataset import check_training_seeds
 from smdt.world.layers import Place
 from smdt.world.pair_plan import PairSetConfig
 from smdt.world.pairs import ATTRIBUTION_FILE, write_pairs
-from smdt.world.places import PlaceSource, StoredPlace, TownPlace, check_training_places
+from smdt.world.places import PlaceSource, StoredPlace, TownPlace, apart_longitudes, check_training_places
 
 PAGE_FILE = "townbench.html"
 RESULT_FILE = "townbench.json"
@@ -51,7 +51,10 @@ def write_pair_set(
             "no place is given", where="--town-seeds/--place", remedy="name town seeds, or a place's folder"
         )
     check_training_seeds(seeds)
-    sources: list[PlaceSource] = [TownPlace(seed, town_side_m, style=style, relief=relief) for seed in seeds]
+    sources: list[PlaceSource] = [
+        TownPlace(seed, town_side_m, style=style, relief=relief, longitude_deg=longitude_deg)
+        for seed, longitude_deg in zip(seeds, apart_longitudes(len(seeds)), strict=True)
+    ]
     sources += [StoredPlace(folder) for folder in places]
     with step_bars() as progress:
         plan = write_pairs(out, sources, config, workers=workers, check=_check_place, progress=progress)

@@ -20,6 +20,7 @@ from smdt.world.town import DEFAULT_ANCHOR, TownConfig, build_town
 
 Positions = npt.NDArray[np.float64]
 
+_TOWN_STEP_DEG, _TOWN_ROOM_DEG = 0.04, 20.0
 _HELD_OUT_REMEDY = "train on other places: what has been seen cannot be judged on"
 
 
@@ -63,6 +64,16 @@ class PlaceSource(Protocol):
     def open(self) -> Place:
         """Build or read the place."""
         ...
+
+
+def apart_longitudes(count: int) -> list[float]:
+    """Longitudes for so many towns of one set, the first at the anchor: no two towns share a position.
+
+    Else pairs of two towns would be neighbours in metres, for mining and for judging. Up to 500 towns lie 3 km apart,
+    all of them in the open Atlantic.
+    """
+    step = min(_TOWN_STEP_DEG, _TOWN_ROOM_DEG / max(1, count))
+    return [round(DEFAULT_ANCHOR[1] + step * number, 6) for number in range(count)]
 
 
 @dataclass(frozen=True)
