@@ -143,10 +143,17 @@ def test_the_segmenter_builds() -> None:
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(str(_PROJECT / "benchmarks"))
-    module = importlib.import_module("equal_budget")
-    yield module
-    for name in ("equal_budget", "closing"):
+    importlib.import_module("equal_budget")
+    yield sys.modules["equal_budget_rows"]
+    for name in ("equal_budget", "equal_budget_rows", "closing"):
         sys.modules.pop(name, None)
+
+
+def test_the_comparison_writes_its_pairs(benchmark: ModuleType, tmp_path: Path) -> None:
+    small = {"town_seeds": "7,8", "count": 4, "val_share": 0.5, "town_side_m": 140.0, "tile_side_m": 40.0}
+    options = {**benchmark.SIZES["short"].pairs, **small, "aerial_px": 40, "height_px": 32, "apart_m": 12.0}
+    splits = sys.modules["equal_budget"].write_set(tmp_path / "pairs", options, 0)
+    assert {name: len(split.queries) for name, split in splits.items()} == {"train": 2, "val": 2}
 
 
 @pytest.mark.parametrize("size", ["small", "full"])
