@@ -41,6 +41,7 @@ from smdt.retrieval.siamese import Siamese
 from smdt.training.accumulation import backward_in_parts
 from smdt.training.align_settings import AlignSettings
 from smdt.training.augmentation import GroundAugmentation
+from smdt.training.blending import Blending
 from smdt.training.epochs import Epochs
 from smdt.training.head_start import check_head_start, find_head, first_pairs
 from smdt.training.kept_pictures import KeptPictures
@@ -142,6 +143,7 @@ class RetrievalTrainer(Trainable):
         self._label_set, self.epochs = settings.dataset, None
         self.front: FrontCache | None = None
         self.kept: KeptPictures | None = None
+        self.blending = Blending(settings.learned_share) if settings.learned_share < 1.0 else None
         if self.split is not None:
             pairs = dataset_pairs(self.split, self.model, settings, ground_augmentation is not None)
             self._label_set = pairs.label_set
@@ -165,6 +167,8 @@ class RetrievalTrainer(Trainable):
         """This process's pairs, from those of a step on; before the first of all, the head is found."""
         if first_step == 1 and self.settings.head_pairs:
             self._find_head(loop)
+        if first_step == 1 and self.blending is not None:
+            self.blending.begin(self.model)
         if self.epochs is not None and self.front is not None:
             return self.front.batches(loop, first_step, self.epochs, self._descriptors, self.progress)
         if self.epochs is not None and self.kept is not None:
@@ -200,11 +204,14 @@ class RetrievalTrainer(Trainable):
         return {"cgan_fingerprint": print_now} if print_now else {}
 
     def state(self) -> dict[str, Any]:
-        """The epoch's table of batches."""
-        return {} if self.epochs is None else self.epochs.state()
+        """The epoch's table of batches, and the weights of the start where they are blended in."""
+        state = {} if self.epochs is None else self.epochs.state()
+        return state if self.blending is None else {**state, "start": self.blending.start}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take the epoch's table back."""
+        """Take them back."""
+        if self.blending is not None:
+            self.blending.start = state["start"]
         if self.epochs is not None:
             self.epochs.load_state(state)
 
@@ -217,20 +224,13 @@ class RetrievalTrainer(Trainable):
         size = len(views.ground) // settings.parts
         figures: dict[str, Tensor | float] = {}
 
+        if self.blending is not None:
+            self.blending.note(views)
+
         def embed(part: int) -> tuple[Tensor, ...]:
             rows = slice(part * size, (part + 1) * size)
             with loop.autocast():
-                if self.front is not None:
-                    both = [
-                        self.front.back(views.ground[rows], "ground"),
-                        self.front.back(views.aerial[rows], "aerial"),
-                    ]
-                else:
-                    both = [
-                        self.model(views.ground[rows], "ground"),
-                        self.model(views.aerial[rows], "aerial"),
-                    ]
-            return both[0].float(), both[1].float()
+                return self._embedded(self.model, views.ground[rows], views.aerial[rows])
 
         def loss_of(embeddings: tuple[Tensor, ...]) -> Tensor:
             loss, recall = self._loss(loop, views, *embeddings)
@@ -240,6 +240,14 @@ class RetrievalTrainer(Trainable):
         backward_in_parts(settings.parts, embed, loss_of, loop.backward, loop.device)
         loop.apply("model")
         return figures
+
+    def _embedded(self, model: Encoder, ground: Tensor, aerial: Tensor) -> tuple[Tensor, Tensor]:
+        """Strips of both views, of pictures or of features that are kept."""
+        if self.front is None:
+            return model(ground, "ground").float(), model(aerial, "aerial").float()
+        return self.front.back(ground, "ground", model).float(), self.front.back(
+            aerial, "aerial", model
+        ).float()
 
     def _views(self, loop: Loop, batch: ViewPairs | FrontRows) -> Views:
         """What the networks see of a batch: pictures, or features that are kept."""
@@ -307,16 +315,23 @@ class RetrievalTrainer(Trainable):
 
     def publish(self, folder: Path, record: dict[str, Any]) -> None:
         """Write the model with its record."""
+        model, scale = self.model, float(self.temperature().detach())
+        if self.blending is not None:
+            model, fitting = self.blending.blend(
+                self.model, lambda network, views: self._embedded(network, views.ground, views.aerial)
+            )
+            if fitting is None and (folder / "model.safetensors").is_file():
+                return  # a training that was done already: what lies there was measured on its last batches
+            scale = scale if fitting is None else fitting
         if self.settings.loss != "triplet":
-            scale = float(self.temperature().detach())
-            self.model.config = replace(self.model.config, scale=scale)
+            model.config = replace(model.config, scale=scale)
         about = "simulated towns only"
         if self.split is not None:
             kind = "simulated pairs, laid out as " if self.split.simulated else ""
             about = f"{kind}{self.split.dataset} {self.split.split}, {len(self.split.queries)} pairs"
         elif self.settings.places:
             about = "simulated towns and stored places" if self.settings.town_seeds else "stored places"
-        save_model(self.model, folder, {**record, "trained_on": about, "started_from": self.settings.start})
+        save_model(model, folder, {**record, "trained_on": about, "started_from": self.settings.start})
 
 
 def keep_remove(aligned: AlignSettings) -> KeepRemove | None:

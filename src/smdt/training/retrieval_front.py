@@ -202,13 +202,17 @@ class FrontCache:
             features[0] = torch.where(seen[:, None, None], features[0], self._black.to(device))
         return Views(features[0], features[1], heading, mask)
 
-    def back(self, features: Tensor, view: View) -> Tensor:
-        """Strips (B, C, W') of a view's features, fast: at the seam the circle is closed only nearly."""
-        return (
-            self.model.head(features, view)
-            if self.head_alone
-            else self.model.back(features, NEAR_REACH, view)
-        )
+    def back(self, features: Tensor, view: View, model: Encoder | None = None) -> Tensor:
+        """Strips (B, C, W') of a view's features, fast: at the seam the circle is closed only nearly.
+
+        Args:
+            features: of this front.
+            view: whose they are.
+            model: another compact model with the same front; the one that learns unless given.
+        """
+        chosen = self.model if model is None else model
+        assert isinstance(chosen, Compact)  # no other has a front
+        return chosen.head(features, view) if self.head_alone else chosen.back(features, NEAR_REACH, view)
 
     def _versions(self, step: int) -> Tensor:
         """The versions that a step may use: of the world or of the mirrored world, alike in all processes."""

@@ -54,6 +54,8 @@ class RetrievalTraining(LoopSettings):
         head_steps: first steps in which those parts stay as they are, and the rest learns alone.
         head_pairs: pairs among which the head's beginning is found in closed form, see
             :mod:`smdt.retrieval.canonical`; for compact models. 0: it begins at random.
+        learned_share: the weights that are published lie so far on the way from the training's start, 0, to what it
+            learned, 1, see :mod:`smdt.training.blending`; the checkpoints hold what it learned.
         front_versions: changed versions of each picture whose early features are computed once and kept; the early
             stages are frozen, and a step is several times as fast. For compact models and data sets. 0: none are kept.
         front_cache_gib: how much memory these may take, GiB.
@@ -115,6 +117,7 @@ class RetrievalTraining(LoopSettings):
     warm_up: int | None = None
     head_steps: int = 0
     head_pairs: int = 0
+    learned_share: float = 1.0
     front_versions: int = 0
     front_cache_gib: float = 8.0
     keep_pictures: bool = False
@@ -246,6 +249,7 @@ class RetrievalTraining(LoopSettings):
     def _check_ranges(self) -> None:
         shares = (
             "trunk_share",
+            "learned_share",
             "smoothing",
             "narrow_share",
             "variety",
@@ -286,6 +290,12 @@ class RetrievalTraining(LoopSettings):
                 "a count is too small",
                 where="group/neighbours/mine_every/curriculum_steps/workers",
                 remedy="give 1 or more to the first three, 0 or more to the others",
+            )
+        if self.learned_share < 1.0 and self.loss != "contrast":
+            raise ConfigError(
+                f"weights between start and end are measured by their contrast, not by loss {self.loss}",
+                where="learned_share",
+                remedy="leave it 1, or use loss: contrast",
             )
         if self.head_pairs < 0 or (self.head_pairs and self.start is not None):
             raise ConfigError(

@@ -1,0 +1,88 @@
+"""Weights on the way from a training's start to what it learned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from smdt.errors import ConfigError
+from smdt.retrieval.models import load_model
+from smdt.training.retrieval import RetrievalTrainer, RetrievalTraining, train_retrieval
+
+Settings = Callable[..., RetrievalTraining]
+
+
+@pytest.fixture
+def settings(tmp_path: Path, pairs_folder: Path) -> Settings:
+    def make(name: str, **changes: Any) -> RetrievalTraining:
+        given: dict[str, Any] = {
+            "family": "compact",
+            "model": {"backbone": "test_efficientnet", "tile_px": 64, "blocks": 1},
+            "dataset": "folder",
+            "root": pairs_folder,
+            "steps": 5,
+            "batch": 4,
+            "height_px": 32,
+            "width_px": 128,
+            "strip_channels": 8,
+            "freeze": (),
+            "workers": 0,
+            "accelerator": "cpu",
+        }
+        return RetrievalTraining(tmp_path / name, **{**given, **changes})
+
+    return make
+
+
+@pytest.mark.parametrize("kept", [{}, {"front_versions": 2}, {"front_versions": 2, "trunk_share": 0.0}])
+def test_published_weights_lie_between_start_and_end(settings: Settings, kept: dict[str, Any]) -> None:
+    start = {
+        name: one.clone() for name, one in RetrievalTrainer(settings("s", **kept)).model.state_dict().items()
+    }
+    train_retrieval(settings("end", **kept))
+    learned = train_retrieval(settings("part", learned_share=0.25, **kept)).state_dict()
+    end, part = (load_file(settings(name).out / "model.safetensors") for name in ("end", "part"))
+    assert not torch.equal(end["fold.weight"], start["fold.weight"])
+    for name, one in end.items():
+        assert torch.equal(learned[name], one)  # what is trained is the same, only what is published is not
+        if name != "ground_mean":
+            between = 0.75 * start[name].float() + 0.25 * one.float()
+            assert torch.allclose(part[name].float(), between, atol=1e-6)
+
+
+def test_mean_and_temperature_are_those_of_the_weights_in_between(settings: Settings) -> None:
+    still = {"photometric": 0.0, "turn_deg": 0.0, "narrow_share": 0.0, "steps": 9, "batch": 10}
+    trainer_settings = settings("part", learned_share=0.5, **still)
+    train_retrieval(trainer_settings)
+    model = load_model(str(trainer_settings.out))
+    pairs = RetrievalTrainer(trainer_settings).epochs.pairs  # type: ignore[union-attr]
+    ground = pairs[range(10)].ground.float() / 255.0
+    with torch.no_grad():
+        strips = model(ground, "ground")
+    assert torch.allclose(model.ground_mean, strips.mean((0, 2)), atol=1e-4)
+    assert 3.0 < model.config.scale <= 100.0
+
+
+def test_a_training_that_stopped_goes_on_to_the_same_weights(
+    settings: Settings, assert_resumes: Callable[[RetrievalTraining, int], None]
+) -> None:
+    assert_resumes(settings("whole", learned_share=0.5, save_every=2, batch=5, steps=8), 4)
+
+
+def test_a_training_that_is_done_leaves_its_model(settings: Settings) -> None:
+    done = settings("done", learned_share=0.5)
+    train_retrieval(done)
+    before = (done.out / "model.safetensors").read_bytes()
+    train_retrieval(settings("done", learned_share=0.5, resume=True))
+    assert (done.out / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("wrong", [{"learned_share": 1.5}, {"learned_share": 0.5, "loss": "info_nce"}])
+def test_what_cannot_be_blended_is_refused(settings: Settings, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        settings("wrong", **wrong)
