@@ -28,7 +28,9 @@ _SCALES = tuple(float(one) for one in torch.logspace(0.5, 2.0, 31))
 
 
 class Blending:
-    """Keeps a training's start and its last four batches, and blends; a training that went on just before its end has fewer.
+    """Keeps a training's start and its last batches, and blends.
+
+    A training that was taken up again within four steps of its end has seen fewer of the last batches.
 
     Args:
         share: how far the weights go from the start, 0, to what was learned, 1.
