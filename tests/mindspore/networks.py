@@ -221,6 +221,7 @@ _LITE = {"height_px": 32, "width_px": 128, "backbone": "test_efficientnet"}
 SUBJECTS: dict[str, Subject] = {
     "siamese": Subject(retrieval("siamese", strip_channels=8, **_LITE), two_views),
     "compact": Subject(retrieval("compact", strip_channels=8, **_LITE), one_view),
+    "compact, blocks": Subject(retrieval("compact", strip_channels=8, blocks=1, **_LITE), one_view),
     **{f"{variant}, small": transformer(variant) for variant in PUBLISHED},
     "generator": Subject(generator(), images_alone, (True,)),
     "generator, classes, wrapped": Subject(generator(output="softmax", wrap=True), images_alone, (True,)),
