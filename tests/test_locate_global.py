@@ -72,3 +72,30 @@ def test_a_known_heading_turns_the_photo_before_it_is_embedded(model: Encoder, p
         assert best.heading_deg == heading_deg % 360
     assert scores[HEADING_DEG] == pytest.approx(1.0, abs=2e-2)
     assert scores[HEADING_DEG + 180.0] < 0.98 * scores[HEADING_DEG]
+
+
+@pytest.mark.parametrize("beyond", ["black", "mirror"])
+@pytest.mark.parametrize("columns", [1, 8])
+def test_a_flat_photo_is_embedded_with_what_the_model_wants_beyond_its_edges(
+    photo: Path, monkeypatch: pytest.MonkeyPatch, beyond: str, columns: int
+) -> None:
+    settings: dict[str, object] = {"backbone": "test_efficientnet", "height_px": 32, "width_px": 128}
+    family = "siamese"
+    if columns == 1:
+        family, settings = "transformer", {"variant": "tiny-patch"}
+    model = create_model(family, {**settings, "name": "own", "beyond": beyond}).eval()
+    embedded = []
+
+    def strips(images: Tensor, view: str) -> Tensor:
+        embedded.append(images[0])
+        return torch.ones(len(images), model.channels, model.columns)
+
+    monkeypatch.setattr(model, "strips", strips)
+    places = torch.arange(PLACES, dtype=torch.float64) * 0.01
+    shape = (model.channels, model.columns)
+    info = IndexInfo(1, "own", fingerprint(model), "none", "none", 60.0, 20.0, 64, (0.0, 0.0, 1.0, 1.0))
+    index = DescriptorIndex(info, torch.rand(PLACES, *shape).half(), places, places, torch.zeros(shape))
+    [found] = locate([photo], index, model, LocateConfig(field_of_view_deg=90.0, heading_deg=0.0))
+    assert found.field_of_view_deg == 90.0
+    black = float((embedded[0].amax((0, 1)) == 0).float().mean())
+    assert black == 0.0 if beyond == "mirror" else 0.7 <= black <= 0.8

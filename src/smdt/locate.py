@@ -14,7 +14,7 @@ from smdt.geometry.geodesy import offset_position
 from smdt.geometry.panorama import PanoramaFrame, turn_panorama
 from smdt.imagery.photo import load_photo, photo_to_frame
 from smdt.index.store import DescriptorIndex
-from smdt.retrieval.embedding import centre_queries, embed_ground
+from smdt.retrieval.embedding import centre_queries, embed_ground, filled_beyond
 from smdt.retrieval.encoder import Encoder
 from smdt.retrieval.matching import normalise_queries
 
@@ -141,11 +141,13 @@ def score_tiles(
         pitch_deg=config.pitch_deg,
     )
     heading = None if config.heading_deg is None else torch.tensor([config.heading_deg])
+    seen = placed.mask.any(0)
+    image = filled_beyond(model, placed.image, seen)
     if not model.finds_heading:
-        scores, headings = _score_turned(placed.image, index, model, heading)
+        scores, headings = _score_turned(image, index, model, heading)
         return scores, headings, placed.field_of_view_deg
-    strip = embed_ground(model, placed.image[None])
-    columns = placed.mask.any(0).view(model.columns, -1).float().mean(1) > 0.5
+    strip = embed_ground(model, image[None])
+    columns = seen.view(model.columns, -1).float().mean(1) > 0.5
     strip = normalise_queries(centre_queries(model, strip), columns[None])
     shortlist = config.shortlist if len(index) > SHORTLIST_FROM else 0
     scores, headings = index.search(strip, columns[None], heading, shortlist)

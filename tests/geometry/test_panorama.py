@@ -19,6 +19,7 @@ from smdt.geometry.panorama import (
     crop_elevation,
     crop_field_of_view,
     field_of_view_from_focal_length,
+    mirror_beyond,
     place_flat_photo,
     turn_panorama,
 )
@@ -257,3 +258,31 @@ def test_nothing_behind_the_camera_is_shown() -> None:
 def test_a_flat_photo_of_half_a_circle_is_refused(field_of_view_deg: float) -> None:
     with pytest.raises(GeometryError, match="--fov-deg between 1 and 179"):
         place_flat_photo(torch.ones(1, 4, 4), field_of_view_deg, SPHERE)
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        ([4, 5, 6], [6, 6, 5, 4, 4, 5, 6, 6, 5, 4, 4, 5]),
+        ([11, 0, 1], [0, 1, 1, 0, 11, 11, 0, 1, 1, 0, 11, 11]),
+        ([3], [3] * 12),
+        ([2, 3, 4, 5, 7, 8], [3, 2, 2, 3, 4, 5, 6, 7, 8, 8, 7, 4]),
+        ([*range(11)], [*range(11), 0]),
+        ([*range(12)], [*range(12)]),
+        ([], [*range(12)]),
+    ],
+)
+def test_what_a_photo_does_not_show_mirrors_what_it_does(seen: list[int], expected: list[int]) -> None:
+    mask = torch.zeros(12, dtype=torch.bool)
+    mask[seen] = True
+    panorama = torch.arange(12.0).expand(2, 3, 1, 12)
+    filled = mirror_beyond(panorama, mask)
+    assert filled.shape == panorama.shape
+    assert filled[1, 2, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("turn", [0, 5, 11])
+def test_mirroring_turns_with_the_panorama(turn: int) -> None:
+    mask, panorama = torch.arange(16) // 5 == 1, torch.rand(3, 2, 16)
+    turned = mirror_beyond(panorama.roll(turn, -1), mask.roll(turn))
+    assert torch.equal(turned, mirror_beyond(panorama, mask).roll(turn, -1))

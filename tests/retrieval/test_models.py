@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import create_autospec
@@ -56,6 +57,9 @@ def test_the_fingerprint_of_a_siamese_is_what_it_was_before_there_were_families(
     for name, tensor in sorted(tiny_model.state_dict().items()):
         digest.update(name.encode() + tensor.numpy().tobytes())
     assert fingerprint(tiny_model) == digest.hexdigest()[:16]
+    mirrored = Siamese(replace(tiny_model.config, beyond="mirror"))
+    mirrored.load_state_dict(tiny_model.state_dict())
+    assert fingerprint(mirrored) != fingerprint(tiny_model)  # other descriptors of narrow photos
 
 
 @pytest.mark.parametrize(
@@ -63,6 +67,7 @@ def test_the_fingerprint_of_a_siamese_is_what_it_was_before_there_were_families(
     [
         ({"family": "resnet"}, "family 'resnet' is unknown"),
         ({"colour": 1}, r"config\.json: unknown setting 'colour'; update smdt"),
+        ({"beyond": "grey"}, r"config\.json: beyond a photo's edges nothing can be 'grey'"),
         ({"height_px": "tall"}, r"config\.json: setting 'height_px' is 'tall', not int"),
         ({"strip_channels": 4}, "does not hold a model .*size mismatch"),
     ],

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from smdt.retrieval.encoder import EncoderConfig
 from smdt.retrieval.set_embedding import Loading, embed_queries, narrow_panoramas, turn_panoramas
 
 WIDTH = 12
@@ -14,9 +15,10 @@ WIDTH = 12
 class Columns(nn.Module):
     """A model whose strips are the pictures."""
 
-    def __init__(self) -> None:
+    def __init__(self, beyond: str) -> None:
         super().__init__()
         self.register_buffer("ground_mean", torch.zeros(3))
+        self.config = EncoderConfig("columns", beyond=beyond)
 
     def forward(self, images: Tensor, view: str) -> Tensor:
         assert view == "ground"
@@ -33,11 +35,13 @@ class Panoramas(Dataset[tuple[Tensor, int]]):
         return (index + 1.0) * torch.arange(1.0, WIDTH + 1).expand(3, 1, WIDTH), index
 
 
-def embedded(turns: list[int], field_of_view_deg: float, *, north_up: bool = False) -> list[list[float]]:
+def embedded(
+    turns: list[int], field_of_view_deg: float, *, north_up: bool = False, beyond: str = "black"
+) -> list[list[float]]:
     steps: list[tuple[str, int, int]] = []
     loading = Loading(batch=2, progress=lambda *step: steps.append(step))
     strips = embed_queries(
-        Columns(),  # type: ignore[arg-type]
+        Columns(beyond),  # type: ignore[arg-type]
         Panoramas(),
         np.array(turns),
         field_of_view_deg,
@@ -59,6 +63,15 @@ def test_convention_a_heading_of_a_quarter_brings_the_east_to_the_centre() -> No
 
 def test_a_narrow_view_is_seen_around_the_heading() -> None:
     assert embedded([0, 3, 0], 90.0)[1] == [0, 0, 0, 0, 0, 18, 20, 22, 0, 0, 0, 0]
+
+
+def test_a_narrow_view_goes_on_as_its_mirror_image_where_the_model_wants_that() -> None:
+    row = embedded([0, 3, 0], 90.0, beyond="mirror")[1]
+    assert row == [20, 22, 22, 20, 18, 18, 20, 22, 22, 20, 18, 18]
+    north_up = embedded([0, 3, 0], 90.0, north_up=True, beyond="mirror")[1]
+    assert north_up[8:11] == [18, 20, 22]
+    assert set(north_up) == {18, 20, 22}
+    assert embedded([0, 3, 11], 360.0, beyond="mirror") == embedded([0, 3, 11], 360.0)
 
 
 @pytest.mark.parametrize("field_of_view_deg", [360.0, 90.0])

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from smdt.errors import ConfigError, ModelError, SmdtError
+from smdt.geometry.panorama import mirror_beyond
 from smdt.retrieval.compact import NEAR_REACH, Compact, CompactConfig
 from smdt.retrieval.encoder import Encoder
 from smdt.retrieval.matching import best_turn, circular_scores, normalise_queries
 from smdt.retrieval.models import fingerprint, load_model
 from smdt.training.augmentation import drop_channels, mix_styles
 from smdt.training.loop import Loop, run
+from smdt.training.pairs import load_rows
 from smdt.training.processes import start_fabric
 from smdt.training.retrieval import RetrievalTrainer, RetrievalTraining, train_retrieval
 from smdt.training.retrieval_front import FrontCache, FrontRows
@@ -172,6 +174,29 @@ def test_what_a_narrow_photo_does_not_see_is_black(pairs_folder: Path, tmp_path:
     dark = (views.ground - black).abs().amax((1, 2)) < 1e-2
     assert torch.equal(dark, ~views.mask.repeat_interleave(2, dim=1))
     assert not bool(((views.aerial - black).abs().amax((1, 2)) < 1e-2).any())
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_a_narrow_photo_does_not_see_mirrors_what_it_does(
+    pairs_folder: Path, tmp_path: Path, kept: bool
+) -> None:
+    settings = _settings(tmp_path, pairs_folder, narrow_share=1.0, narrowest_deg=90.0)
+    settings = replace(settings, model={**settings.model, "beyond": "mirror"})
+    if kept:
+        front, _ = _filled(settings)
+        views = front.make(_rows(), 2, 0, torch.device("cpu"))
+    else:
+        settings = replace(settings, front_versions=0, photometric=0.0)
+        trainer = RetrievalTrainer(settings)
+        assert trainer.epochs is not None
+        pairs = next(iter(load_rows(trainer.epochs.pairs, [_rows().indices], 0)))
+        views = trainer.views.make(pairs, None, 2, 0, torch.device("cpu"))
+    assert views.mask is not None
+    seen = views.mask[0].repeat_interleave(views.ground.shape[-1] // views.mask.shape[1])
+    assert 0 < int(seen.sum()) < len(seen)
+    assert torch.equal(views.ground, mirror_beyond(views.ground, seen))
+    last = int(seen.nonzero().max())
+    assert torch.equal(views.ground[..., last + 1], views.ground[..., last])
 
 
 def test_patterns_freeze_and_the_trunk_waits_for_the_head(pairs_folder: Path, tmp_path: Path) -> None:

@@ -96,6 +96,33 @@ def crop_field_of_view(panorama: Tensor, field_of_view_deg: float) -> Tensor:
     return panorama[..., start : start + kept]
 
 
+def mirror_beyond(panorama: Tensor, seen: Tensor) -> Tensor:
+    """Fill what a photo does not show of the circle with its own columns, mirrored at its edges again and again.
+
+    A network that looks past the photo's edge then meets more of the same picture, and not a black wall.
+
+    Args:
+        panorama: (…, H, W), or features in azimuth order.
+        seen: (W,) True where the photo shows something: columns in a row, which may go on round the circle.
+
+    Returns:
+        A panorama of the same shape; the one given where the photo shows all of the circle or nothing. Where there are
+        gaps between columns seen, the widest gap is filled and the others are left.
+    """
+    width, kept = len(seen), int(seen.sum())
+    if kept in (0, width):
+        return panorama
+    columns = seen.nonzero()[:, 0]
+    gaps = torch.remainder(columns - columns.roll(1) - 1, width)  # before each column seen
+    first = int(columns[gaps.argmax()])
+    length = width - int(gaps.max())
+    middle = first + length // 2
+    away = torch.remainder(torch.arange(width, device=seen.device) - middle + width // 2, width) - width // 2
+    way = torch.remainder(away + length // 2, 2 * length)
+    within = torch.where(way < length, way, 2 * length - 1 - way)
+    return panorama[..., torch.remainder(within + first, width)]
+
+
 def turn_panorama(panorama: Tensor, degrees: float) -> Tensor:
     """Turn a 360° panorama (…, H, W) by whole columns; its centre looks ``degrees`` further clockwise."""
     width = panorama.shape[-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from smdt.geometry.panorama import mirror_beyond
 from smdt.retrieval.aerial_views import aerial_views
 from smdt.retrieval.encoder import Encoder
 
@@ -15,6 +16,17 @@ DEFAULT_TILE_SIDE_M = 150.0
 def tile_side_m(model: Encoder) -> float:
     """The side of the aerial tiles a model wants, in metres."""
     return model.config.tile_side_m or DEFAULT_TILE_SIDE_M
+
+
+def filled_beyond(model: Encoder, panoramas: Tensor, seen: Tensor) -> Tensor:
+    """Panoramas (…, H, W), black where photos show nothing, as the model wants them there (``beyond`` of its config).
+
+    Args:
+        model: what will embed them.
+        panoramas: of photos that all show the same columns.
+        seen: (W,) True for the columns of pixels in which they show something.
+    """
+    return mirror_beyond(panoramas, seen) if model.config.beyond == "mirror" else panoramas
 
 
 @torch.inference_mode()

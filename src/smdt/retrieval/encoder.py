@@ -26,6 +26,8 @@ VIEWS: tuple[View, View] = ("ground", "aerial")
 AERIAL_INPUTS = ("mapped", "ground_view", "both")
 """What the aerial branch reads: the mapped tile; Ig′, the ground view that a dual conditional GAN makes of the tile
 alone; or both."""
+BEYOND = ("black", "mirror")
+"""What a network sees beyond the edges of a photo that does not show the whole circle."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -43,6 +45,8 @@ class EncoderConfig:
         tile_px: pixels a tile's side is read with before it is mapped.
         remove_mean: whether each view's mean is removed (untrained features need it).
         scale: softmax temperature's inverse, for confidences.
+        beyond: what its network sees where a narrow photo shows nothing, ``black`` or ``mirror``, the photo mirrored at
+            its edges; see :func:`smdt.geometry.panorama.mirror_beyond`.
         aerial_input: what the aerial branch reads, one of ``AERIAL_INPUTS``. With ``both`` one network embeds mapped
             tile and Ig′, and the strip of Ig′ is added with a learned weight for each channel, 0 in a new model.
         cgan: the dual conditional GAN that makes Ig′: one that ships, or a folder, seen from the model's own.
@@ -62,6 +66,7 @@ class EncoderConfig:
     aerial_input: str = "mapped"
     cgan: str = ""
     cgan_fingerprint: str = ""
+    beyond: str = "black"
 
     def __post_init__(self) -> None:
         """Refuse what no model can be."""
@@ -75,7 +80,12 @@ class EncoderConfig:
             raise ConfigError(
                 "an image needs at least one row and one column", where="height_px/width_px/tile_px"
             )
-
+        if self.beyond not in BEYOND:
+            raise ConfigError(
+                f"beyond a photo's edges nothing can be '{self.beyond}'",
+                where="beyond",
+                remedy=f"choose from {', '.join(BEYOND)}",
+            )
         self._check_aerial_input()
 
     def _check_aerial_input(self) -> None:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from smdt.errors import SmdtError
 from smdt.geometry.panorama import crop_field_of_view
-from smdt.retrieval.embedding import embed_ground
+from smdt.retrieval.embedding import embed_ground, filled_beyond
 from smdt.retrieval.encoder import Encoder
 from smdt.retrieval.strip_scores import held_type
 
@@ -51,7 +51,7 @@ def embed_queries(
         model: what embeds.
         panoramas: (image, number), the images' centre column looking north.
         turns: (Q,) whole columns by which cameras look clockwise of north.
-        field_of_view_deg: what they see around their heading; the rest is black.
+        field_of_view_deg: what they see around their heading; the rest is as the model wants it, ``beyond``.
         loading: batches, processes, progress.
         north_up: turn back what is seen, so that the centre column looks north again. A descriptor of one column cannot
             be turned after embedding, so this is where a known heading tells it something.
@@ -59,8 +59,9 @@ def embed_queries(
 
     def embed(images: Tensor, numbers: Tensor) -> Tensor:
         columns = turns[numbers.numpy()]
-        seen = narrow_panoramas(turn_panoramas(images, columns), field_of_view_deg)
-        return embed_ground(model, turn_panoramas(seen, -columns) if north_up else seen)
+        narrow = narrow_panoramas(turn_panoramas(images, columns), field_of_view_deg)
+        narrow = filled_beyond(model, narrow, seen_pixels(images.shape[-1], field_of_view_deg))
+        return embed_ground(model, turn_panoramas(narrow, -columns) if north_up else narrow)
 
     return embed_all(panoramas, embed, "panoramas", loading)
 
@@ -74,11 +75,14 @@ def narrow_panoramas(images: Tensor, field_of_view_deg: float) -> Tensor:
     """Black out what a photo of that field of view does not show of panoramas (..., H, W), around their centre."""
     if field_of_view_deg >= 360:
         return images
-    crop = crop_field_of_view(images, field_of_view_deg)
-    start = images.shape[-1] // 2 - crop.shape[-1] // 2
-    narrow = torch.zeros_like(images)
-    narrow[..., start : start + crop.shape[-1]] = crop
-    return narrow
+    return torch.where(seen_pixels(images.shape[-1], field_of_view_deg), images, 0.0)
+
+
+def seen_pixels(width_px: int, field_of_view_deg: float) -> Tensor:
+    """Mask (W,) of the columns of pixels that a photo of that field of view shows of a panorama, around its centre."""
+    seen = torch.zeros(width_px, dtype=torch.bool)
+    crop_field_of_view(seen, field_of_view_deg)[:] = True
+    return seen
 
 
 def embed_all(

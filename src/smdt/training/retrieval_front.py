@@ -18,6 +18,7 @@ from torch import Tensor
 
 from smdt.alignment.labels import merge_labels
 from smdt.errors import ConfigError
+from smdt.geometry.panorama import mirror_beyond
 from smdt.retrieval.compact import NEAR_REACH, Compact
 from smdt.retrieval.encoder import VIEWS, Encoder, View
 from smdt.training.augmentation import drop_channels, ground_columns, mix_styles, take_columns
@@ -198,8 +199,11 @@ class FrontCache:
         heading = torch.remainder((turned_px[0] - turned_px[1]) * 360.0 / width, 360.0).to(device)
         mask = self.views.seen(self.model.columns, size, step, device)
         if mask is not None:
-            seen = mask.repeat_interleave(features[0].shape[-1] // self.model.columns, dim=1)
-            features[0] = torch.where(seen[:, None, None], features[0], self._black.to(device))
+            seen = mask[0].repeat_interleave(features[0].shape[-1] // self.model.columns)  # alike in all rows
+            if self.model.config.beyond == "mirror":
+                features[0] = mirror_beyond(features[0], seen)
+            else:
+                features[0] = torch.where(seen, features[0], self._black.to(device))
         return Views(features[0], features[1], heading, mask)
 
     def back(self, features: Tensor, view: View, model: Encoder | None = None) -> Tensor:

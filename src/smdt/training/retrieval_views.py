@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smdt.geometry.mapping import aerial_grid, map_aerial
+from smdt.geometry.panorama import mirror_beyond
 from smdt.retrieval.aerial_views import GroundViews
 from smdt.retrieval.encoder import EncoderConfig
 from smdt.training.augmentation import (
@@ -31,8 +32,9 @@ class Views:
     """A batch as the networks see it.
 
     Attributes:
-        ground: (B, 3, H, W) in [0, 1], their heading in the centre column; black where the photo does not see. Or a
-            front's features of these, see :class:`smdt.training.retrieval_front.FrontCache`.
+        ground: (B, 3, H, W) in [0, 1], their heading in the centre column; black where the photo does not see, or
+            mirrored there if the model wants that. Or a front's features of these, see
+            :class:`smdt.training.retrieval_front.FrontCache`.
         aerial: (B, 3, H, W) mapped, or (B, 3, S, S) square; Ig′, or (B, 6, H, W) the mapped tile and Ig′; or features.
         heading_deg: (B,) in [0, 360).
         mask: (B, W') of the strip's columns, True where a query sees; None if it sees all, or has one column.
@@ -191,8 +193,9 @@ class ViewMaker:
         mask = self.seen(columns, len(ground), step, ground.device)
         if mask is None:
             return Views(ground, aerial, heading, None)
-        pixels = mask.repeat_interleave(ground.shape[-1] // columns, dim=1)
-        return Views(ground * pixels[:, None, None], aerial, heading, mask if self.columns > 1 else None)
+        pixels = mask[0].repeat_interleave(ground.shape[-1] // columns)  # alike in all rows
+        ground = mirror_beyond(ground, pixels) if self.config.beyond == "mirror" else ground * pixels
+        return Views(ground, aerial, heading, mask if self.columns > 1 else None)
 
     def _ramp(self, step: int) -> float:
         """How far the curriculum has come, 0 to 1."""
