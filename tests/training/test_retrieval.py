@@ -11,22 +11,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from smdt.config import load_settings
 from smdt.errors import ConfigError, DatasetError, ModelError, SmdtError, TrainingError
 from smdt.imagenet_weights import imagenet_lite0_state
 from smdt.retrieval.encoder import Encoder
-from smdt.retrieval.matching import best_turn, circular_scores, normalise_queries
 from smdt.retrieval.models import fingerprint, load_model
 from smdt.retrieval.siamese import Siamese
 from smdt.training.loop import run
-from smdt.training.pairs import ViewPairs, WorldPairs
+from smdt.training.pairs import ViewPairs
 from smdt.training.rates import parameter_groups, warm_cosine
 from smdt.training.retrieval import RetrievalTrainer, RetrievalTraining, build_model, train_retrieval
 from smdt.training.retrieval_sources import world_pairs
-from smdt.training.retrieval_views import ViewMaker
-from smdt.world.dataset import PairConfig
 from smdt.world.places import TownPlace
 from smdt.world.store import write_place
 
@@ -122,86 +118,6 @@ def test_rates_are_the_trunks_share_and_the_frozen_stay(tmp_path: Path, tiny_mod
     own = deepcopy(tiny_model)
     own.parameter_groups = lambda rate: [{"params": list(own.heads.parameters()), "lr": rate / 2}]  # type: ignore[assignment]
     assert [group["lr"] for group in parameter_groups(own, settings)] == [0.05]
-
-
-def test_pairs_of_a_step_are_the_same_whenever_they_are_drawn(
-    crossroads: Callable[..., Any], tmp_path: Path
-) -> None:
-    config = PairConfig(height_px=16, width_px=64, tile_px=32, tile_side_m=60.0)
-
-    def drawn(rank: int) -> WorldPairs:
-        return WorldPairs([crossroads(), crossroads(seed=1)], config, batch=3, seed=4, rank=rank)
-
-    source = drawn(0)
-    third = source[3]
-    source[4]
-    for one, other in zip(third[:3], source[3][:3], strict=True):
-        assert torch.equal(one, other)
-    assert torch.equal(drawn(0)[3].ground, third.ground)
-    assert not torch.equal(drawn(1)[3].ground, third.ground)
-    assert third.ids[0].startswith("crossroads")
-    assert third.labels.shape == (3, 16, 64)
-
-
-def test_views_are_turned_together_and_keep_their_heading(tmp_path: Path, tiny_model: Siamese) -> None:
-    settings = _settings(
-        tmp_path, photometric=0.0, narrow_share=0.0, mirror=True, turn_both=True, turn_deg=360.0
-    )
-    maker = ViewMaker(settings, tiny_model.config, tiny_model.columns)
-    still = ViewMaker(
-        replace(settings, mirror=False, turn_both=False, turn_deg=0.0), tiny_model.config, tiny_model.columns
-    )
-    pairs = _pairs(8)
-    views, again = (maker.make(pairs, None, 3, 0, torch.device("cpu")) for _ in range(2))
-    assert torch.equal(views.ground, again.ground)
-    plain = still.make(pairs, None, 3, 0, torch.device("cpu"))
-    assert torch.equal(plain.ground, pairs.ground.float() / 255.0)
-    assert float(plain.heading_deg.abs().max()) == 0.0
-    assert len(torch.unique(views.heading_deg)) >= 6
-    # the panorama's own mapped tile, were it one, would be turned against it by exactly the heading
-    as_aerial = ViewPairs(pairs.ground, pairs.ground, pairs.labels, pairs.ids)
-    both = maker.make(as_aerial, None, 3, 0, torch.device("cpu"))
-    scores = circular_scores(normalise_queries(both.ground.flatten(1, 2)), both.aerial.flatten(1, 2))
-    score, heading = best_turn(scores.diagonal(dim1=0, dim2=1).T)
-    assert float(score.min()) > 0.999
-    assert torch.allclose(heading, both.heading_deg, atol=0.05)
-
-
-def test_the_curriculum_turns_and_narrows_by_degrees(tmp_path: Path, tiny_model: Siamese) -> None:
-    settings = _settings(tmp_path, photometric=0.0, narrow_share=1.0, curriculum_steps=100)
-    maker = ViewMaker(settings, tiny_model.config, tiny_model.columns)
-    for step, widest_turn, least_seen in ((1, 2.0, 8), (50, 90.0, 5), (100, 180.0, 2)):
-        for rank in range(3):
-            views = maker.make(_pairs(), None, step, rank, torch.device("cpu"))
-            off = (views.heading_deg + 180.0) % 360.0 - 180.0
-            assert float(off.abs().max()) <= widest_turn + 1.5
-            assert views.mask is not None
-            assert least_seen <= int(views.mask[0].sum()) <= 8
-            dark = (views.ground == 0).all(dim=1).all(dim=1)
-            assert torch.equal(dark, ~views.mask.repeat_interleave(16, dim=1))
-        masks = [maker.make(_pairs(), None, step, rank, torch.device("cpu")).mask for rank in (0, 1)]
-        assert masks[0] is not None
-        assert masks[1] is not None
-        assert torch.equal(masks[0], masks[1])
-
-
-def test_the_ground_augmentation_sees_labels_in_step_and_changes_panoramas_alone(
-    tmp_path: Path, tiny_model: Siamese
-) -> None:
-    seen: list[tuple[Tensor, Tensor]] = []
-
-    def white(images: Tensor, labels: Tensor, _: torch.Generator) -> Tensor:
-        seen.append((images, labels))
-        return torch.ones_like(images)
-
-    settings = _settings(tmp_path, photometric=0.0, narrow_share=0.0, mirror=True)
-    makers = [ViewMaker(settings, tiny_model.config, tiny_model.columns, one) for one in (None, white)]
-    pairs = _pairs()
-    views = [maker.make(pairs, pairs.labels, 1, 0, torch.device("cpu")) for maker in makers]
-    assert torch.equal(views[0].aerial, views[1].aerial)
-    assert bool((views[1].ground == 1).all())
-    images, labels = seen[0]
-    assert torch.equal((images[:, 0] * 255).round().long() % 7, labels)
 
 
 def test_a_short_training_on_places_learns_writes_a_model_and_repeats(
