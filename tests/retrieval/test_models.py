@@ -126,6 +126,15 @@ def test_the_card_says_how_aerial_images_are_read() -> None:
     assert "mapped to the panorama (mixed)." in model_card(Config("x", mapping="mixed"), {}, 1)
 
 
+@pytest.mark.parametrize(
+    ("beyond", "said"), [("black", "black beyond"), ("mirror", "the photo mirrored beyond")]
+)
+def test_the_card_says_what_lies_beyond_a_narrow_photo(beyond: str, said: str) -> None:
+    assert f"128×512 pixels; {said} a narrow photo's edges." in model_card(
+        EncoderConfig("x", beyond=beyond), {}, 1
+    )
+
+
 def test_from_pretrained_takes_a_folder_without_a_network(
     tiny_model: Siamese, tiny_model_folder: Path
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from smdt.retrieval.encoder import EncoderConfig
 
+_BEYOND = {"black": "black", "mirror": "the photo mirrored"}
 _FAMILIES = {
     "siamese": "one convolutional trunk for both views; strips of features in azimuth order, which also give a heading",
     "compact": "a small network that gives strips of features in azimuth order, which also give a heading",
@@ -37,7 +38,8 @@ def model_card(config: EncoderConfig, record: Mapping[str, Any], parameters: int
         "",
         f"- Family: `{config.family}`: {_FAMILIES.get(config.family, 'of its own')}.",
         f"- Parameters: {parameters:,}.",
-        f"- Street view: panoramas of {config.height_px}×{config.width_px} pixels.",
+        f"- Street view: panoramas of {config.height_px}×{config.width_px} pixels; "
+        f"{_BEYOND[config.beyond]} beyond a narrow photo's edges.",
         f"- Aerial view: {_aerial(config)}.",
         "",
         "## Training",
