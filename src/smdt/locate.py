@@ -142,7 +142,7 @@ def score_tiles(
     )
     heading = None if config.heading_deg is None else torch.tensor([config.heading_deg])
     seen = placed.mask.any(0)
-    image = filled_beyond(model, placed.image, seen)
+    image = filled_beyond(model.config, placed.image, seen)
     if not model.finds_heading:
         scores, headings = _score_turned(image, index, model, heading)
         return scores, headings, placed.field_of_view_deg

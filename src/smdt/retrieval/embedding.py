@@ -7,7 +7,7 @@ from torch import Tensor
 
 from smdt.geometry.panorama import mirror_beyond
 from smdt.retrieval.aerial_views import aerial_views
-from smdt.retrieval.encoder import Encoder
+from smdt.retrieval.encoder import Encoder, EncoderConfig
 
 DEFAULT_TILE_SIDE_M = 150.0
 """Side of the tiles for models trained on none in particular; CVUSA's are about 170 m, CVACT's about 145 m."""
@@ -18,15 +18,15 @@ def tile_side_m(model: Encoder) -> float:
     return model.config.tile_side_m or DEFAULT_TILE_SIDE_M
 
 
-def filled_beyond(model: Encoder, panoramas: Tensor, seen: Tensor) -> Tensor:
-    """Panoramas (…, H, W), black where photos show nothing, as the model wants them there (``beyond`` of its config).
+def filled_beyond(config: EncoderConfig, panoramas: Tensor, seen: Tensor) -> Tensor:
+    """Panoramas (…, H, W), black where photos show nothing, as a model wants them there (``beyond`` of its config).
 
     Args:
-        model: what will embed them.
-        panoramas: of photos that all show the same columns.
-        seen: (W,) True for the columns of pixels in which they show something.
+        config: of the model that will embed them.
+        panoramas: of photos that all show the same columns; or features of these.
+        seen: (W,) True for the columns in which they show something.
     """
-    return mirror_beyond(panoramas, seen) if model.config.beyond == "mirror" else panoramas
+    return mirror_beyond(panoramas, seen) if config.beyond == "mirror" else panoramas
 
 
 @torch.inference_mode()

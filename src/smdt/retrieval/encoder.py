@@ -45,12 +45,12 @@ class EncoderConfig:
         tile_px: pixels a tile's side is read with before it is mapped.
         remove_mean: whether each view's mean is removed (untrained features need it).
         scale: softmax temperature's inverse, for confidences.
-        beyond: what its network sees where a narrow photo shows nothing, ``black`` or ``mirror``, the photo mirrored at
-            its edges; see :func:`smdt.geometry.panorama.mirror_beyond`.
         aerial_input: what the aerial branch reads, one of ``AERIAL_INPUTS``. With ``both`` one network embeds mapped
             tile and Ig′, and the strip of Ig′ is added with a learned weight for each channel, 0 in a new model.
         cgan: the dual conditional GAN that makes Ig′: one that ships, or a folder, seen from the model's own.
         cgan_fingerprint: of that model as it was in training; another one is refused.
+        beyond: what its network sees where a narrow photo shows nothing, ``black`` or ``mirror``, the photo mirrored at
+            its edges; see :func:`smdt.geometry.panorama.mirror_beyond`.
     """
 
     family: ClassVar[str] = ""

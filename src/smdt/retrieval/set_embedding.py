@@ -60,7 +60,7 @@ def embed_queries(
     def embed(images: Tensor, numbers: Tensor) -> Tensor:
         columns = turns[numbers.numpy()]
         narrow = narrow_panoramas(turn_panoramas(images, columns), field_of_view_deg)
-        narrow = filled_beyond(model, narrow, seen_pixels(images.shape[-1], field_of_view_deg))
+        narrow = filled_beyond(model.config, narrow, seen_pixels(images.shape[-1], field_of_view_deg))
         return embed_ground(model, turn_panoramas(narrow, -columns) if north_up else narrow)
 
     return embed_all(panoramas, embed, "panoramas", loading)

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from smdt.alignment.labels import merge_labels
 from smdt.errors import ConfigError
-from smdt.geometry.panorama import mirror_beyond
 from smdt.retrieval.compact import NEAR_REACH, Compact
+from smdt.retrieval.embedding import filled_beyond
 from smdt.retrieval.encoder import VIEWS, Encoder, View
 from smdt.training.augmentation import drop_channels, ground_columns, mix_styles, take_columns
 from smdt.training.epochs import Descriptors, Epochs
@@ -200,10 +200,8 @@ class FrontCache:
         mask = self.views.seen(self.model.columns, size, step, device)
         if mask is not None:
             seen = mask[0].repeat_interleave(features[0].shape[-1] // self.model.columns)  # alike in all rows
-            if self.model.config.beyond == "mirror":
-                features[0] = mirror_beyond(features[0], seen)
-            else:
-                features[0] = torch.where(seen, features[0], self._black.to(device))
+            black = torch.where(seen, features[0], self._black.to(device))
+            features[0] = filled_beyond(self.model.config, black, seen)
         return Views(features[0], features[1], heading, mask)
 
     def back(self, features: Tensor, view: View, model: Encoder | None = None) -> Tensor:

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smdt.geometry.mapping import aerial_grid, map_aerial
-from smdt.geometry.panorama import mirror_beyond
 from smdt.retrieval.aerial_views import GroundViews
+from smdt.retrieval.embedding import filled_beyond
 from smdt.retrieval.encoder import EncoderConfig
 from smdt.training.augmentation import (
     GroundAugmentation,
@@ -194,7 +194,7 @@ class ViewMaker:
         if mask is None:
             return Views(ground, aerial, heading, None)
         pixels = mask[0].repeat_interleave(ground.shape[-1] // columns)  # alike in all rows
-        ground = mirror_beyond(ground, pixels) if self.config.beyond == "mirror" else ground * pixels
+        ground = filled_beyond(self.config, ground * pixels, pixels)
         return Views(ground, aerial, heading, mask if self.columns > 1 else None)
 
     def _ramp(self, step: int) -> float:
