@@ -189,7 +189,7 @@ class _Stages:
     def evaluation(self) -> Evaluation:
         """Judge the model, and put the figures beside it and into its card."""
         folder = self.config.out / "retrieval"
-        model = load_model(str(folder))
+        model = load_model(folder)
         if model.ground_views is not None:
             model.ground_views.keep_in(self.config.out / "cache")
         split = self._open(self.config.splits[1])

@@ -6,14 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
 from smdt import torchvision_guard
+from smdt.app.cli import cli
 from smdt.errors import ConfigError, ModelError
 from smdt.retrieval.checkpoints import ORIGIN_STEM, import_weights, resize_positions
 from smdt.retrieval.encoder import VIEWS
+from smdt.retrieval.models import load_model
 
 BLOCKS = (2, 1, 1)
 SIZES = {"dim": 32, "heads": 4, "mlp_dim": 64}
@@ -143,6 +146,16 @@ def test_google_s_arrays_give_what_timm_makes_of_them(hybrid: bool, tmp_path: Pa
         ours.encoders["aerial"](pixels), descriptor_of(theirs, pixels), atol=2e-5, rtol=1e-4
     )
     assert ours.config.values_from == "previous"
+
+
+def test_the_command_says_what_tiles_the_model_reads(tmp_path: Path) -> None:
+    np.savez(tmp_path / "vit.npz", **google_arrays(2, hybrid=False))
+    command = ["import-weights", tmp_path / "vit.npz", "--variant", "tiny-patch", "--out", tmp_path / "model"]
+    sizes = ["--height", 32, "--width", 128, "--tile-px", 96, "--tile-side-m", 144]
+    result = CliRunner().invoke(cli, [str(part) for part in command + sizes], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    config = load_model(tmp_path / "model").config
+    assert (config.tile_px, config.tile_side_m) == (96, 144.0)
 
 
 def test_one_attention_norm_serves_queries_and_keys(tmp_path: Path) -> None:

@@ -244,6 +244,7 @@ def benchmark(**options: Any) -> None:
 @click.option("--height", "height_px", type=int, help="Rows of both views.  [default: 128]")
 @click.option("--width", "width_px", type=int, help="Columns of both views.  [default: 512]")
 @click.option("--tile-side-m", type=float, help="Side of the aerial tiles it is for.")
+@click.option("--tile-px", type=int, help="The same in pixels, before they are mapped.  [default: 256]")
 @click.option(
     "--values-from",
     type=click.Choice(["previous", "own"]),

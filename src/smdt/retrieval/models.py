@@ -42,7 +42,7 @@ FAMILIES: Mapping[str, tuple[str, str, str]] = {
 """Each family's module, config class and model class; a module is imported when a model of its family is asked for."""
 
 
-def load_model(name: str, device: torch.device | str = "cpu") -> Encoder:
+def load_model(name: str | Path, device: torch.device | str = "cpu") -> Encoder:
     """A model ready to embed, by name or folder.
 
     Args:
@@ -55,6 +55,7 @@ def load_model(name: str, device: torch.device | str = "cpu") -> Encoder:
         ModelError: if there is no such model, or its files do not fit.
     """
     model: Encoder
+    name = str(name)
     if name == "imagenet":
         model = imagenet_model()
     elif name.startswith("timm:"):
