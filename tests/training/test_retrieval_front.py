@@ -107,6 +107,7 @@ def test_a_stopped_training_goes_on_bit_for_bit(pairs_folder: Path, tmp_path: Pa
         mirror=True,
         turn_both=True,
         narrow_share=0.5,
+        front_narrow=True,
         feature_style=0.5,
         feature_drop=0.2,
     )
@@ -199,6 +200,37 @@ def test_what_a_narrow_photo_does_not_see_mirrors_what_it_does(
     assert torch.equal(views.ground[..., last + 1], views.ground[..., last])
 
 
+def test_narrow_photos_are_kept_as_their_pictures_are_seen(pairs_folder: Path, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"narrow_share": 1.0, "front_narrow": True, "photometric": 0.0}
+    settings = _settings(tmp_path, pairs_folder, narrowest_deg=135.0, **changes)
+    whole = RetrievalTrainer(replace(settings, front_narrow=False)).front
+    front, model = _filled(settings)
+    assert whole is not None
+    assert front.gib == pytest.approx(1.5 * whole.gib)
+    views = front.make(_rows(), 2, 0, torch.device("cpu"))
+    assert views.mask is not None
+    assert front._narrow is not None
+    kept, turned = front._narrow.kept[0, :8], front._narrow.turned_px[0, :8]
+    assert views.mask.sum(1).tolist() == kept.tolist()
+    assert bool((kept >= 3).all())
+    picture = torch.stack([(front.pairs.queries[number][0] * 255).round() / 255 for number in range(8)])
+    photos = torch.stack([one.roll(-int(px), -1) for one, px in zip(picture, turned, strict=True)])
+    with torch.inference_mode():
+        expected = model.front(photos * views.mask.repeat_interleave(16, dim=1)[:, None, None])
+    assert torch.allclose(views.ground, expected, atol=5e-3)
+    # each panorama in the place of its tile: what is found is then how the photo was turned against it
+    assert front._features is not None
+    front._features = (front._features[0], front._features[0])
+    front._turned_px = (front._turned_px[0], front._turned_px[0])
+    views = front.make(_rows(), 2, 0, torch.device("cpu"))
+    mask = views.mask.repeat_interleave(2, dim=1) if views.mask is not None else None
+    queries = normalise_queries(views.ground.flatten(1, 2), mask)
+    scores = circular_scores(queries, views.aerial.flatten(1, 2), mask)
+    _, heading = best_turn(scores.diagonal(dim1=0, dim2=1).T)
+    off = (heading - views.heading_deg + 180.0) % 360.0 - 180.0
+    assert float(off.abs().median()) < 5.0  # a column of features is 22.5°
+
+
 def test_patterns_freeze_and_the_trunk_waits_for_the_head(pairs_folder: Path, tmp_path: Path) -> None:
     settings = _settings(tmp_path, pairs_folder, freeze=("*.conv_dw.*", "trunk.*bn*"), head_steps=2)
     trainer = RetrievalTrainer(settings)
@@ -231,6 +263,8 @@ def test_patterns_freeze_and_the_trunk_waits_for_the_head(pairs_folder: Path, tm
         ({"picture_every": 2}, "picture_every"),
         ({"front_versions": 0, "feature_drop": 0.1}, "keep some versions"),
         ({"front_versions": -1}, "too small"),
+        ({"front_narrow": True, "narrow_share": 0.0}, "give a narrow_share"),
+        ({"front_narrow": True, "curriculum_steps": 3}, "no curriculum"),
         ({"feature_drop": 1.0}, "must stay"),
     ],
 )

@@ -5,6 +5,9 @@ version of a picture (its light, its mirror image) is the same in every step. Th
 view need no versions: features are a circle as pictures are, so turning by whole columns of features is an index, and a
 version is turned by the pixels in between. Where the whole trunk stays as it is and the head alone learns, what is
 kept is the trunk's output.
+
+Features of a whole panorama have seen past the edges at which a narrow photo ends. With ``front_narrow`` each version
+is computed a second time from the panorama narrowed as a picture, and steps with a narrow view take these.
 """
 
 from __future__ import annotations
@@ -21,7 +24,14 @@ from smdt.errors import ConfigError
 from smdt.retrieval.compact import NEAR_REACH, Compact
 from smdt.retrieval.embedding import filled_beyond
 from smdt.retrieval.encoder import VIEWS, Encoder, View
-from smdt.training.augmentation import drop_channels, ground_columns, mix_styles, take_columns
+from smdt.training.augmentation import (
+    drop_channels,
+    ground_columns,
+    kept_columns,
+    mix_styles,
+    seen_mask,
+    take_columns,
+)
 from smdt.training.epochs import Descriptors, Epochs
 from smdt.training.loop import Loop
 from smdt.training.pairs import DatasetPairs, ViewPairs, load_rows
@@ -45,6 +55,23 @@ class FrontRows(NamedTuple):
 
     indices: list[int]
     ids: list[str]
+
+
+class _NarrowPhotos:
+    """Early features of panoramas that were narrowed as pictures, each in some way of its own.
+
+    Args:
+        shape: (V, N, C, H, W) of the features of V versions of N panoramas.
+
+    Attributes:
+        features: of that shape, float16; what the photo sees is in the middle.
+        turned_px: (V, N) by how many pixels the photo's middle lies clockwise of north.
+        kept: (V, N) columns of the strip that it sees.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.features = torch.empty(shape, dtype=torch.float16)
+        self.turned_px, self.kept = torch.zeros(2, *shape[:2], dtype=torch.int64)
 
 
 class FrontCache:
@@ -87,7 +114,8 @@ class FrontCache:
             ]
         self.stride = config.width_px // shapes[0][-1]
         self.shapes = tuple((*kept, *shape) for shape in shapes)
-        self.gib = 2 * float(sum(np.prod(shape) for shape in self.shapes)) / _GIB
+        stored = (*self.shapes, self.shapes[0]) if settings.front_narrow else self.shapes
+        self.gib = 2 * float(sum(np.prod(shape) for shape in stored)) / _GIB
         if self.gib > settings.front_cache_gib:
             fitting = int(settings.front_versions * settings.front_cache_gib / self.gib)
             raise ConfigError(
@@ -100,6 +128,7 @@ class FrontCache:
             )
         self._features: tuple[Tensor, Tensor] | None = None  # panoramas, aerial images
         self._turned_px: tuple[Tensor, Tensor]
+        self._narrow: _NarrowPhotos | None = None
         self._black: Tensor
 
     def batches(
@@ -131,6 +160,7 @@ class FrontCache:
         versions, count = self.shapes[0][:2]
         features = tuple(torch.empty(shape, dtype=torch.float16) for shape in self.shapes)
         turned_px = tuple(torch.zeros(versions, count, dtype=torch.int64) for _ in range(2))
+        narrow = _NarrowPhotos(self.shapes[0]) if self.settings.front_narrow else None
         chunks: list[list[int]] = [part.tolist() for part in torch.split(torch.arange(count), _CHUNK)]
         for chunk, pairs in zip(chunks, load_rows(self.pairs, chunks, self.settings.workers), strict=True):
             for version in range(versions):
@@ -138,11 +168,17 @@ class FrontCache:
                 for view in range(2):
                     features[view][version, chunk] = self._front(loop, images[view])
                     turned_px[view][version, chunk] = turned[view]
+                if narrow is not None:
+                    photos, px, kept = self._narrowed(images[0], version, chunk[0])
+                    narrow.features[version, chunk] = self._front(loop, photos)
+                    narrow.turned_px[version, chunk] = turned[0] + px
+                    narrow.kept[version, chunk] = kept
             if progress is not None:
                 progress(chunk[-1] + 1, count)
         black = self._front(loop, torch.zeros(1, 3, *self.model.config.image_shape("ground")).to(loop.device))
         self._black = black[0, :, :, :1].float()
         self._features, self._turned_px = (features[0], features[1]), (turned_px[0], turned_px[1])
+        self._narrow = narrow
 
     def _front(self, loop: Loop, images: Tensor) -> Tensor:
         with loop.autocast():
@@ -170,6 +206,18 @@ class FrontCache:
         images = self.views.changed(pairs, labels, turns, generator, int(words[1]))
         return images, (ground_px.cpu(), aerial_px.cpu())
 
+    def _narrowed(self, panoramas: Tensor, version: int, first: int) -> tuple[Tensor, Tensor, int]:
+        """Some panoramas as narrow photos of one width, by how many pixels each is turned for it, and columns seen."""
+        settings, width, columns = self.settings, panoramas.shape[-1], self.model.columns
+        rng = np.random.default_rng([settings.seed, version, first, 7])
+        kept = kept_columns(columns, float(rng.uniform(settings.narrowest_deg, 360.0)))
+        reach = settings.turn_deg / 360.0 * width
+        px = torch.from_numpy(((rng.random(len(panoramas)) - 0.5) * reach).round().astype(np.int64))
+        index = ground_columns(width, px, torch.zeros(len(px), dtype=torch.bool)).to(panoramas.device)
+        seen = seen_mask(columns, kept, 1, panoramas.device)[0].repeat_interleave(width // columns)
+        photos = take_columns(panoramas, index) * seen
+        return filled_beyond(self.model.config, photos, seen), px, kept
+
     def make(self, batch: FrontRows, step: int, rank: int, device: torch.device) -> Views:
         """Features of a step's pairs as :meth:`ViewMaker.make` makes pictures: turned, narrowed, and changed.
 
@@ -196,12 +244,21 @@ class FrontCache:
             chosen = take_columns(stored[version, rows], index)
             features.append(self._changed(chosen.to(device).float(), generator))
             turned_px.append(columns * self.stride + have_px)
-        heading = torch.remainder((turned_px[0] - turned_px[1]) * 360.0 / width, 360.0).to(device)
         mask = self.views.seen(self.model.columns, size, step, device)
-        if mask is not None:
+        if mask is not None and self._narrow is not None:
+            version = offered[torch.randint(len(offered), (size,), generator=generator)]
+            photos = self._narrow.features[version, rows].to(device).float()
+            features[0], turned_px[0] = (
+                self._changed(photos, generator),
+                self._narrow.turned_px[version, rows],
+            )
+            kept = self._narrow.kept[version, rows].tolist()
+            mask = torch.cat([seen_mask(self.model.columns, one, 1, device) for one in kept])
+        elif mask is not None:
             seen = mask[0].repeat_interleave(features[0].shape[-1] // self.model.columns)  # alike in all rows
             black = torch.where(seen, features[0], self._black.to(device))
             features[0] = filled_beyond(self.model.config, black, seen)
+        heading = torch.remainder((turned_px[0] - turned_px[1]) * 360.0 / width, 360.0).to(device)
         return Views(features[0], features[1], heading, mask)
 
     def back(self, features: Tensor, view: View, model: Encoder | None = None) -> Tensor:

@@ -58,6 +58,8 @@ class RetrievalTraining(LoopSettings):
             learned, 1, see :mod:`smdt.training.blending`; the checkpoints hold what it learned.
         front_versions: changed versions of each picture whose early features are computed once and kept; the early
             stages are frozen, and a step is several times as fast. For compact models and data sets. 0: none are kept.
+        front_narrow: keep those of narrow photos, too, narrowed as pictures, which takes half as much again. Without it
+            they are cut out of the whole panorama's features, which have seen past the photo's edges.
         front_cache_gib: how much memory these may take, GiB.
         keep_pictures: read and map a data set's pictures once, and keep them in memory, on the GPU where one trains; a
             pair of 128×512 pixels takes 0.4 MB.
@@ -119,6 +121,7 @@ class RetrievalTraining(LoopSettings):
     head_pairs: int = 0
     learned_share: float = 1.0
     front_versions: int = 0
+    front_narrow: bool = False
     front_cache_gib: float = 8.0
     keep_pictures: bool = False
     feature_style: float = 0.0
@@ -235,6 +238,16 @@ class RetrievalTraining(LoopSettings):
             wrong, remedy = "one version is either mirrored or not", "keep 2 or more, or set mirror: false"
         elif self.front_versions and self.turn_both and self.aligned().mapping == "none":
             wrong, remedy = "features of a square tile cannot be turned", "set turn_both: false"
+        elif self.front_narrow and (not self.front_versions or self.narrow_share == 0.0):
+            wrong, remedy = (
+                "front_narrow keeps features of narrow photos",
+                "keep some versions and give a narrow_share, or leave it out",
+            )
+        elif self.front_narrow and self.curriculum_steps:
+            wrong, remedy = (
+                "features of narrow photos are kept from the first step on, and know no curriculum",
+                "set curriculum_steps: 0, or leave front_narrow out",
+            )
         elif self.front_versions and self.picture_every:
             wrong, remedy = "kept features show no pictures", "set picture_every: 0"
         if wrong:
