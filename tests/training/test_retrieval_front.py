@@ -231,6 +231,15 @@ def test_narrow_photos_are_kept_as_their_pictures_are_seen(pairs_folder: Path, t
     assert float(off.abs().median()) < 5.0  # a column of features is 22.5°
 
 
+def test_narrow_photos_go_with_a_found_head_and_a_share(pairs_folder: Path, tmp_path: Path) -> None:
+    found = {"head_pairs": 8, "trunk_share": 0.0, "learned_share": 0.5, "steps": 3}
+    narrow = {"narrow_share": 1.0, "front_narrow": True}
+    model = train_retrieval(_settings(tmp_path / "found", pairs_folder, **found, **narrow))
+    alike = train_retrieval(_settings(tmp_path / "cut", pairs_folder, **found, narrow_share=1.0))
+    assert all(bool(torch.isfinite(weight).all()) for weight in model.state_dict().values())
+    assert not torch.equal(model.fold.weight, alike.fold.weight)  # type: ignore[union-attr,arg-type]
+
+
 def test_patterns_freeze_and_the_trunk_waits_for_the_head(pairs_folder: Path, tmp_path: Path) -> None:
     settings = _settings(tmp_path, pairs_folder, freeze=("*.conv_dw.*", "trunk.*bn*"), head_steps=2)
     trainer = RetrievalTrainer(settings)

@@ -63,7 +63,9 @@ def find_head(
         count: pairs to look at, in all processes.
         progress: told of pairs done and in all, of this process.
     """
-    straight = replace(settings, turn_deg=0.0, turn_both=False, narrow_share=0.0, occlusion=0.0)
+    straight = replace(
+        settings, turn_deg=0.0, turn_both=False, narrow_share=0.0, front_narrow=False, occlusion=0.0
+    )
     views = ViewMaker(straight, model.config, model.columns, None, model.ground_views)
     share, done = -(-count // loop.processes), 0
     moments = ColumnMoments(model.fold.weight[0].numel())

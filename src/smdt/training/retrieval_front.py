@@ -248,10 +248,8 @@ class FrontCache:
         if mask is not None and self._narrow is not None:
             version = offered[torch.randint(len(offered), (size,), generator=generator)]
             photos = self._narrow.features[version, rows].to(device).float()
-            features[0], turned_px[0] = (
-                self._changed(photos, generator),
-                self._narrow.turned_px[version, rows],
-            )
+            features[0] = self._changed(photos, generator)
+            turned_px[0] = self._narrow.turned_px[version, rows]
             kept = self._narrow.kept[version, rows].tolist()
             mask = torch.cat([seen_mask(self.model.columns, one, 1, device) for one in kept])
         elif mask is not None:
