@@ -228,7 +228,7 @@ def test_narrow_photos_are_kept_as_their_pictures_are_seen(pairs_folder: Path, t
     scores = circular_scores(queries, views.aerial.flatten(1, 2), mask)
     _, heading = best_turn(scores.diagonal(dim1=0, dim2=1).T)
     off = (heading - views.heading_deg + 180.0) % 360.0 - 180.0
-    assert float(off.abs().median()) < 5.0  # a column of features is 22.5°
+    assert float(off.abs().max()) < 5.0  # a column of features is 22.5°
 
 
 def test_narrow_photos_go_with_a_found_head_and_a_share(pairs_folder: Path, tmp_path: Path) -> None:

@@ -235,29 +235,52 @@ class FrontCache:
         turns = self.views.turns(size, step, generator)
         looks_px = (turns.world_px + turns.camera_px, turns.world_px)
         offered = self._versions(step)
-        features, turned_px = [], []
-        for stored, stored_px, look_px in zip(self._features, self._turned_px, looks_px, strict=True):
-            version = offered[torch.randint(len(offered), (size,), generator=generator)]
-            have_px = stored_px[version, rows]
-            columns = torch.round((look_px - have_px) / self.stride).long()
-            index = ground_columns(stored.shape[-1], columns, torch.zeros(size, dtype=torch.bool))
-            chosen = take_columns(stored[version, rows], index)
-            features.append(self._changed(chosen.to(device).float(), generator))
-            turned_px.append(columns * self.stride + have_px)
         mask = self.views.seen(self.model.columns, size, step, device)
         if mask is not None and self._narrow is not None:
-            version = offered[torch.randint(len(offered), (size,), generator=generator)]
-            photos = self._narrow.features[version, rows].to(device).float()
-            features[0] = self._changed(photos, generator)
-            turned_px[0] = self._narrow.turned_px[version, rows]
-            kept = self._narrow.kept[version, rows].tolist()
-            mask = torch.cat([seen_mask(self.model.columns, one, 1, device) for one in kept])
-        elif mask is not None:
-            seen = mask[0].repeat_interleave(features[0].shape[-1] // self.model.columns)  # alike in all rows
-            black = torch.where(seen, features[0], self._black.to(device))
-            features[0] = filled_beyond(self.model.config, black, seen)
-        heading = torch.remainder((turned_px[0] - turned_px[1]) * 360.0 / width, 360.0).to(device)
-        return Views(features[0], features[1], heading, mask)
+            ground, ground_px, mask = self._photos(self._narrow, rows, offered, generator, device)
+        else:
+            ground, ground_px = self._turned(0, rows, looks_px[0], offered, generator, device)
+            if mask is not None:
+                seen = mask[0].repeat_interleave(ground.shape[-1] // self.model.columns)  # alike in all rows
+                black = torch.where(seen, ground, self._black.to(device))
+                ground = filled_beyond(self.model.config, black, seen)
+        aerial, aerial_px = self._turned(1, rows, looks_px[1], offered, generator, device)
+        heading = torch.remainder((ground_px - aerial_px) * 360.0 / width, 360.0).to(device)
+        return Views(ground, aerial, heading, mask)
+
+    def _turned(
+        self,
+        view: int,
+        rows: Tensor,
+        look_px: Tensor,
+        offered: Tensor,
+        generator: torch.Generator,
+        device: torch.device,
+    ) -> tuple[Tensor, Tensor]:
+        """Changed features of a view, turned as nearly as columns allow, and by how many pixels that is, (B,)."""
+        assert self._features is not None  # see make
+        stored = self._features[view]
+        version = offered[torch.randint(len(offered), (len(rows),), generator=generator)]
+        have_px = self._turned_px[view][version, rows]
+        columns = torch.round((look_px - have_px) / self.stride).long()
+        index = ground_columns(stored.shape[-1], columns, torch.zeros(len(rows), dtype=torch.bool))
+        chosen = take_columns(stored[version, rows], index)
+        return self._changed(chosen.to(device).float(), generator), columns * self.stride + have_px
+
+    def _photos(
+        self,
+        narrow: _NarrowPhotos,
+        rows: Tensor,
+        offered: Tensor,
+        generator: torch.Generator,
+        device: torch.device,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Changed features of narrow photos, by how many pixels they are turned, (B,), and what they see, (B, W')."""
+        version = offered[torch.randint(len(offered), (len(rows),), generator=generator)]
+        kept = narrow.kept[version, rows].tolist()
+        mask = torch.cat([seen_mask(self.model.columns, one, 1, device) for one in kept])
+        photos = narrow.features[version, rows].to(device).float()
+        return self._changed(photos, generator), narrow.turned_px[version, rows], mask
 
     def back(self, features: Tensor, view: View, model: Encoder | None = None) -> Tensor:
         """Strips (B, C, W') of a view's features, fast: at the seam the circle is closed only nearly.
