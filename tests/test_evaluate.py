@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from smdt.data.pairs import PairSplit, Query, Reference
 from smdt.errors import ConfigError, DatasetError
 from smdt.evaluate import Condition, EvaluateConfig, Evaluation, evaluate
+from smdt.geometry.mapping import aerial_grid, map_aerial
 from smdt.retrieval.siamese import SiameseConfig
 
 HEIGHT_PX, WIDTH_PX, COUNT = 4, 32, 12
@@ -286,3 +287,36 @@ def test_a_shortlist_is_said_and_only_where_one_was_used(tmp_path: Path) -> None
     assert evaluated(split, shortlist=4).facts["shortlist"] == 0
     narrow = evaluated(split, unknown_heading=True, shortlist=4, fields_of_view_deg=(90.0,))
     assert narrow.facts["shortlist"] == 0
+
+
+def test_cameras_off_a_tiles_centre_are_found_by_a_point_near_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    grid = aerial_grid("polar", 96, HEIGHT_PX, WIDTH_PX, centre=(0.25, -0.25))
+    queries, references = [], []
+    for number in range(COUNT):
+        tile = rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)
+        seen = map_aerial(torch.from_numpy(tile).permute(2, 0, 1)[None], grid)[0].permute(1, 2, 0)
+        paths = tmp_path / f"g{number}.png", tmp_path / f"a{number}.png"
+        for path, picture in zip(paths, (seen.round().byte().numpy(), tile), strict=True):
+            Image.fromarray(picture).save(path)
+        queries.append(Query(f"q{number}", paths[0]))
+        references.append(Reference(f"r{number}", paths[1], half_side_m=24.0))
+    split = PairSplit(
+        dataset="folder",
+        split="all",
+        listing=tmp_path,
+        queries=tuple(queries),
+        references=tuple(references),
+        positive=np.arange(COUNT),
+        ground_frame=None,
+        elevation_deg=180.0 * HEIGHT_PX / WIDTH_PX,
+    )
+    model = Pictures()
+    model.config = replace(model.config, camera_within_m=6.0)
+    config = EvaluateConfig(unknown_heading=True, off_centre_m=12.0)
+    result = evaluate(model, split, config)  # type: ignore[arg-type]
+    assert (result.facts["centres"], result.references) == (4, COUNT)
+    assert [condition.recalls["R@1"] for condition in result.conditions] == [100.0, 100.0]
+    middle = evaluate(model, split, replace(config, off_centre_m=0.0))  # type: ignore[arg-type]
+    assert middle.facts["centres"] == 1
+    assert max(condition.recalls["R@1"] for condition in middle.conditions) < 50.0

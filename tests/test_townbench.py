@@ -114,6 +114,20 @@ def test_a_model_is_judged_at_every_view_and_heading_and_always_alike(
     assert figures(other)[0] != figures(result)[0]
 
 
+def test_tiles_are_seen_from_as_many_points_as_the_model_wants(
+    folder: Path, tiny_model: Siamese, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TownBenchConfig(pairs=COUNT, fields_of_view_deg=(360.0,))
+    one = run_townbench(tiny_model, folder, config)
+    assert one.facts["centres"] == 1
+    four = run_townbench(tiny_model, folder, replace(config, centres=2))
+    assert (four.facts["centres"], four.facts["references"]) == (4, COUNT)
+    assert figures(four) != figures(one)
+    monkeypatch.setattr(tiny_model, "config", replace(tiny_model.config, camera_within_m=2.0))
+    assert figures(run_townbench(tiny_model, folder, config)) == figures(four)
+    assert figures(run_townbench(tiny_model, folder, replace(config, centres=1))) == figures(one)
+
+
 def test_a_perfect_model_finds_all(
     folder: Path, tiny_model: Siamese, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,14 +214,15 @@ def test_a_model_gets_the_middle_of_the_tiles_at_its_own_scale(
     write_townbench(folder, TownBenchConfig(pairs=COUNT))
     seen: list[tuple[Tensor, float]] = []
 
-    def embed(_: Siamese, tiles: Tensor, side: float) -> Tensor:
+    def embed(_: Siamese, tiles: Tensor, side: float, centre: tuple[float, float]) -> Tensor:
+        assert centre == (0.0, 0.0)
         seen.append((tiles.clone(), side))
         return torch.zeros(len(tiles), 2, 8)
 
     monkeypatch.setattr(townbench, "embed_aerial", embed)
     monkeypatch.setattr(tiny_model, "config", replace(tiny_model.config, tile_side_m=side_m))
     split = open_split("cvusa", folder, "val")
-    townbench._embed_tiles(tiny_model, split, TownBenchConfig(pairs=COUNT, batch=COUNT), None)
+    townbench._embed_tiles(tiny_model, split, TownBenchConfig(pairs=COUNT, batch=COUNT), [(0.0, 0.0)], None)
     (tiles, side), picture = seen[0], load_image(split.references[4].path)
     assert side == pytest.approx(60.0 * share, rel=0.02)
     assert tiles.shape == (COUNT, 3, 64, 64)
@@ -245,7 +260,9 @@ def test_all_styles_are_judged_on_in_towns_that_are_held_out(tmp_path: Path) -> 
     assert all_places(TownBenchConfig(osm=tmp_path))[-1] == StoredPlace(tmp_path)
 
 
-@pytest.mark.parametrize("options", [{"pairs": 1}, {"batch": 0}, {"workers": -1}, {"seed": -1}])
+@pytest.mark.parametrize(
+    "options", [{"pairs": 1}, {"batch": 0}, {"workers": -1}, {"seed": -1}, {"centres": 0}]
+)
 def test_what_cannot_be_judged_is_refused(options: dict[str, int]) -> None:
     with pytest.raises(ConfigError):
         TownBenchConfig(**options)  # type: ignore[arg-type]

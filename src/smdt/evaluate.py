@@ -7,7 +7,7 @@ whole columns first, the same ones at every field of view.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from smdt.errors import ConfigError
 from smdt.geometry.angles import angular_error, wrap_360
 from smdt.geometry.geodesy import distance_m
 from smdt.retrieval.aerial_views import ground_view_of
+from smdt.retrieval.centres import centres_m, points_a_side
 from smdt.retrieval.embedding import embed_mapped
 from smdt.retrieval.encoder import Encoder
 from smdt.retrieval.intervals import Intervals, error_intervals, recall_intervals
@@ -55,6 +56,8 @@ class EvaluateConfig:
         use_polarmap: read the data set's ready-made polar images.
         shortlist: with unknown headings and whole panoramas, score at every turn only so many references, those of the
             nearest rotation-free keys; 0 scores all, as the protocols want it.
+        off_centre_m: how far off a tile's centre cameras may stand, east and north each: where that is further than in
+            a model's training, a tile is embedded round several points; see :mod:`smdt.retrieval.centres`.
         batch: images embedded at once.
         workers: loader processes.
         seed: of the random headings, and of the intervals' resamples.
@@ -66,12 +69,14 @@ class EvaluateConfig:
     mapping: str | None = None
     use_polarmap: bool = False
     shortlist: int = 0
+    off_centre_m: float = 0.0
     batch: int = 16
     workers: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be evaluated."""
+        centres_m(1, self.off_centre_m)
         for wide_deg in self.fields_of_view_deg:
             if not 0 < wide_deg <= 360:
                 raise ConfigError(
@@ -177,9 +182,15 @@ def evaluate(
     config = config or EvaluateConfig()
     views = view_settings(model, config)
     loading = Loading(config.batch, config.workers, progress)
-    tiles = PairImages(split, "reference", views, ground_view_of(model))
-    references = embed_all(tiles, lambda images, _: embed_mapped(model, images), "aerial images", loading)
-    references = ready_references(references, remove_mean=model.config.remove_mean)
+    side = 1 if config.use_polarmap else points_a_side(model.config, config.off_centre_m)
+    seen = []
+    for centre in centres_m(side, config.off_centre_m):
+        tiles = PairImages(split, "reference", replace(views, centre_m=centre), ground_view_of(model))
+        seen.append(embed_all(tiles, lambda images, _: embed_mapped(model, images), "aerial images", loading))
+    references = ready_references(
+        seen[0] if side == 1 else torch.stack(seen, dim=1).flatten(0, 1), remove_mean=model.config.remove_mean
+    )
+    del seen
     count = len(split.queries)
     turns = np.random.default_rng(config.seed).integers(0, views.width_px, count)
     heading_deg = turns / views.width_px * 360.0
@@ -201,16 +212,18 @@ def evaluate(
                 own=torch.as_tensor(split.positive, dtype=torch.int64),
                 ignore=None if split.semi_positives is None else torch.as_tensor(split.semi_positives),
                 shortlist=config.shortlist,
+                centres=side**2,
                 progress=progress,
             )
             shortlisted |= ranking.shortlisted
             off_m = places.metres_off(ranking.best.numpy())
             found = condition_figures(
-                ranking, len(references), off_m, heading_deg, split.positive, config.seed
+                ranking, len(references) // side**2, off_m, heading_deg, split.positive, config.seed
             )
             conditions.append(Condition(field_of_view_deg=wide_deg, heading_known=known, **found))
-    facts = _facts(model, split, config) | {"shortlist": config.shortlist if shortlisted else 0}
-    return Evaluation(tuple(conditions), count, len(references), heading_deg, facts)
+    facts = _facts(model, split, config)
+    facts |= {"shortlist": config.shortlist if shortlisted else 0, "centres": side**2}
+    return Evaluation(tuple(conditions), count, len(references) // side**2, heading_deg, facts)
 
 
 def view_settings(model: Encoder, config: EvaluateConfig) -> ViewSettings:

@@ -28,6 +28,7 @@ from smdt.data.pairs import PairSplit
 from smdt.errors import ConfigError
 from smdt.evaluate import FIELDS_OF_VIEW_DEG, Condition, condition_figures
 from smdt.geometry.geodesy import distance_m
+from smdt.retrieval.centres import centres_m, points_a_side
 from smdt.retrieval.embedding import embed_aerial, tile_side_m
 from smdt.retrieval.encoder import Encoder
 from smdt.retrieval.intervals import Intervals, share_interval
@@ -77,6 +78,8 @@ class TownBenchConfig:
         town_side_m: another side of the towns.
         batch: images embedded at once.
         workers: processes that render and load.
+        centres: points along a side of the grid round which a reference is embedded; None: as the model wants, see
+            :func:`smdt.retrieval.centres.points_a_side`.
     """
 
     quick: bool = False
@@ -87,9 +90,11 @@ class TownBenchConfig:
     town_side_m: float | None = None
     batch: int = 16
     workers: int = 0
+    centres: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be judged."""
+        centres_m(1 if self.centres is None else self.centres, MAX_OFFSET_M)
         if (self.pairs is not None and self.pairs < 2) or self.batch < 1 or self.workers < 0 or self.seed < 0:
             raise ConfigError(
                 f"{self.pairs} pairs in batches of {self.batch} with {self.workers} workers and seed {self.seed} "
@@ -234,8 +239,10 @@ def run_townbench(
     truth = _Truth.read(folder, plan)
     clock.stop("render")
     split = open_split("cvusa", folder, "val")
+    side = config.centres or points_a_side(model.config, MAX_OFFSET_M)
     references = ready_references(
-        _embed_tiles(model, split, config, progress), remove_mean=model.config.remove_mean
+        _embed_tiles(model, split, config, centres_m(side, MAX_OFFSET_M), progress),
+        remove_mean=model.config.remove_mean,
     )
     clock.stop("embed references")
     count, width_px = len(split.queries), model.config.width_px
@@ -259,12 +266,14 @@ def run_townbench(
                 remove_mean=model.config.remove_mean,
                 field_of_view_deg=wide_deg,
                 heading_deg=torch.from_numpy(truth.heading_deg).float() if known else None,
+                centres=side**2,
                 progress=progress,
             )
             conditions.append(_judge(wide_deg, known, ranking, truth, config.seed))
             clock.stop("rank")
     return TownBenchResult(
-        _facts(model, plan, config) | {"queries": count, "references": len(references)},
+        _facts(model, plan, config)
+        | {"queries": count, "references": len(references) // side**2, "centres": side**2},
         tuple(conditions),
         clock.seconds,
     )
@@ -292,9 +301,13 @@ def _facts(model: Encoder, plan: PairPlan, config: TownBenchConfig) -> dict[str,
 
 
 def _embed_tiles(
-    model: Encoder, split: PairSplit, config: TownBenchConfig, progress: Progress | None
+    model: Encoder,
+    split: PairSplit,
+    config: TownBenchConfig,
+    centres: list[tuple[float, float]],
+    progress: Progress | None,
 ) -> Tensor:
-    """Strips of the references: the middle of each aerial image, of the side the model wants."""
+    """Strips (R·centres, C, W) of the references: the middle of each aerial image, of the side the model wants."""
     whole_m, tile_px = config.pair_set().tile_side_m, model.config.tile_px
     wanted_m = min(tile_side_m(model), whole_m)
     whole_px = tile_px + 2 * round(
@@ -306,9 +319,10 @@ def _embed_tiles(
 
     def embed(images: Tensor, _: Tensor) -> Tensor:
         middle = images[..., rim : rim + tile_px, rim : rim + tile_px]
-        return embed_aerial(model, middle.contiguous() * 255.0, side_m)
+        pixels = middle.contiguous() * 255.0
+        return torch.stack([embed_aerial(model, pixels, side_m, centre) for centre in centres], dim=1)
 
-    return embed_all(tiles, embed, "aerial images", config.loading(progress))
+    return embed_all(tiles, embed, "aerial images", config.loading(progress)).flatten(0, 1)
 
 
 @dataclass(frozen=True, eq=False)

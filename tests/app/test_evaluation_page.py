@@ -136,13 +136,11 @@ def test_what_a_reader_has_to_know_is_said() -> None:
         "simulated": False,
         "hit_radius_m": None,
         "shortlist": 0,
+        "centres": 1,
     }
     one = conditions([0, 1], [3.0, 90.0])
     assert notes_of(Evaluation((one,), 2, 100, np.zeros(2), facts)) == []
-    said = " ".join(
-        notes_of(
-            Evaluation((one,), 2, 100, np.zeros(2), {"simulated": True, "hit_radius_m": 25.0, "shortlist": 7})
-        )
-    )
-    for pattern in ("places are simulated", "within 25 m", "only the 7 references", "not exact"):
+    facts = {"simulated": True, "hit_radius_m": 25.0, "shortlist": 7, "centres": 4}
+    said = " ".join(notes_of(Evaluation((one,), 2, 100, np.zeros(2), facts)))
+    for pattern in ("places are simulated", "within 25 m", "only the 7 references", "not exact", "4 points"):
         assert re.search(pattern, said)

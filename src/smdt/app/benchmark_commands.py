@@ -11,7 +11,7 @@ from typing import Any
 
 from smdt.app.benchmark_page import write_benchmark_page
 from smdt.app.commands import parse_seeds
-from smdt.app.condition_table import condition_record, interval_text, print_condition_table
+from smdt.app.condition_table import centres_text, condition_record, interval_text, print_condition_table
 from smdt.app.evaluation_page import widest_unknown
 from smdt.app.tables import console, print_facts
 from smdt.errors import ConfigError
@@ -153,7 +153,7 @@ def _print_result(result: TownBenchResult) -> None:
     print_condition_table(
         result.conditions,
         f"{facts['benchmark']}, simulated places: {facts['queries']} queries, {facts['references']} references, "
-        f"model '{facts['model']}'",
+        f"model '{facts['model']}', tiles seen from {centres_text(facts['centres'])}",
     )
     shown = widest_unknown(result.conditions)
     kinds = Table(title=f"By kind of place, {shown.name}", title_justify="left")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from smdt.app.condition_table import Cell, ConditionTable, condition_table, interval_text
+from smdt.app.condition_table import Cell, ConditionTable, centres_text, condition_table, interval_text
 from smdt.app.evaluation_page import recall_curve, render_figures, summary_of, widest_unknown
 from smdt.app.report import compass_scale, metres_text
 from smdt.errors import SmdtError
@@ -43,7 +43,7 @@ def write_benchmark_page(path: Path, result: TownBenchResult, folder: Path, plan
         facts={
             "Model": f"{facts['model']} ({facts['model_fingerprint']})",
             "Cameras": f"{facts['apart_m']:g} m apart or more, up to {facts['offset_up_to_m']:g} m off a tile's centre",
-            "Tiles": f"{facts['tile_side_m']:g} m wide",
+            "Tiles": f"{facts['tile_side_m']:g} m wide, seen from {centres_text(facts['centres'])}",
             "Seed": str(facts["seed"]),
             "Places": "; ".join(f"{place['name']} ({place['pairs']})" for place in facts["places"]),
             "Map data": "; ".join(

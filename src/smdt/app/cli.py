@@ -149,6 +149,13 @@ def locate(photos: tuple[Path, ...], **options: Any) -> None:
     show_default=True,
     help="Unknown headings of whole panoramas: references to score at every turn; 0 scores all (exact).",
 )
+@click.option(
+    "--off-centre-m",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="How far off a tile's centre cameras may stand: tiles are then seen from several points.",
+)
 @click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True)
 @click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Loader processes.")
 @click.option(
@@ -221,6 +228,11 @@ def segment(photos: tuple[Path, ...], **options: Any) -> None:
 @click.option("--report", type=_FILE, help="Write a page with the worst misses: an .html file, or a folder.")
 @click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True)
 @click.option("--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Processes.")
+@click.option(
+    "--centres",
+    type=click.IntRange(min=1, max=8),
+    help="Points a side of the grid round which a tile is embedded.  [default: as the model wants]",
+)
 def benchmark(**options: Any) -> None:
     """TownBench: judge a model on simulated places that no training may see."""
     from smdt.app.benchmark_commands import run_benchmark

@@ -111,3 +111,8 @@ def condition_record(condition: Condition) -> dict[str, Any]:
         round(value, 2) if math.isfinite(value) else None for value in record["metres_off"].tolist()
     ]
     return record
+
+
+def centres_text(centres: int) -> str:
+    """From how many points tiles are seen, in words."""
+    return "their middle" if centres == 1 else f"{centres} points each, the best of which counts"

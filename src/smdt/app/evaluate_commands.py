@@ -88,6 +88,10 @@ def notes_of(result: Evaluation) -> list[str]:
             f"Whole panoramas of unknown heading: only the {result.facts['shortlist']} references with the nearest "
             "rotation-free keys were scored at every turn, so these figures are not exact."
         )
+    if result.facts["centres"] != 1:
+        notes.append(
+            f"Each reference was embedded round {result.facts['centres']} points; the best one counts."
+        )
     if any(not one.heading_known and not one.found_heading_deg.numel() for one in result.conditions):
         notes.append("This model's descriptors have one column, so they find no heading.")
     return notes

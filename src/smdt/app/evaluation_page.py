@@ -17,7 +17,7 @@ from markupsafe import Markup
 from torch import Tensor
 
 import smdt
-from smdt.app.condition_table import condition_table, interval_text
+from smdt.app.condition_table import centres_text, condition_table, interval_text
 from smdt.app.report import compass_scale, data_uri, metres_text
 from smdt.data.images import PairImages, ViewSettings
 from smdt.data.pairs import PairSplit
@@ -190,6 +190,7 @@ def _facts(result: Evaluation) -> dict[str, str]:
         "Scored": f"the {facts['shortlist']} nearest by rotation-free key"
         if facts["shortlist"]
         else "all references",
+        "Tiles are seen from": centres_text(int(facts["centres"] or 1)),
         "Left out": f"{facts['left_out']} pairs without a picture" if facts["left_out"] else "nothing",
         "Seed": str(facts["seed"]),
     }

@@ -41,6 +41,7 @@ class ViewSettings:
         camera_height_m: height of the camera (perspective and mixed).
         join_m: radius where mixed turns from perspective to polar.
         half_side_m: half the side of every aerial image in metres; None: as the data set has it.
+        centre_m: what aerial images are unrolled about, metres east and north of their middle.
         aerial_input: ``mapped``; ``ground_view``, what :class:`PairImages` is given to make of the square image; or
             ``both``, six channels.
     """
@@ -54,6 +55,7 @@ class ViewSettings:
     camera_height_m: float = DEFAULT_CAMERA_HEIGHT_M
     join_m: float = DEFAULT_JOIN_M
     half_side_m: float | None = None
+    centre_m: tuple[float, float] = (0.0, 0.0)
     aerial_input: str = "mapped"
 
     def __post_init__(self) -> None:
@@ -66,6 +68,12 @@ class ViewSettings:
             raise ConfigError(
                 f"polarmap pictures cannot serve as mapping '{self.mapping}'",
                 remedy="choose the mapping polar, or do without the polarmap folder",
+            )
+        if self.centre_m != (0.0, 0.0) and (self.use_polarmap or self.mapping == "none"):
+            raise ConfigError(
+                "aerial images that are not mapped here are not unrolled about another point than their middle",
+                where="centre_m",
+                remedy="choose a mapping, and do without the polarmap folder",
             )
         if min(self.height_px, self.width_px, self.aerial_side_px) < 1:
             raise ConfigError("pictures need at least one row and one column")
@@ -186,12 +194,13 @@ class PairImages(Dataset[tuple[Tensor, int]]):
         if settings.mapping == "none":
             return resize(image, settings.aerial_side_px, settings.aerial_side_px)
         size = (image.shape[-1], settings.height_px, settings.width_px)
+        half_side_m = reference.half_side_m if settings.half_side_m is None else settings.half_side_m
+        east, north = (one / half_side_m for one in settings.centre_m)
         if settings.mapping == "polar":  # depends on no metres, so one grid serves all
-            grid = aerial_grid("polar", *size)
+            grid = aerial_grid("polar", *size, centre=(east, north))
         else:
-            half_side_m = reference.half_side_m if settings.half_side_m is None else settings.half_side_m
             heights = (settings.camera_height_m, settings.join_m, self._elevation_deg)
-            grid = aerial_grid(settings.mapping, *size, half_side_m, *heights)
+            grid = aerial_grid(settings.mapping, *size, half_side_m, *heights, centre=(east, north))
         return (map_aerial(image[None], grid)[0] / 255.0).clamp(0.0, 1.0)
 
 

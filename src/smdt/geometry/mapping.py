@@ -94,22 +94,29 @@ def mixed_profile(
     return torch.cat([ramp[:-1], perspective[first:]])
 
 
-def mapping_grid(profile: Tensor, side_px: int, width_px: int) -> SamplingGrid:
+def mapping_grid(
+    profile: Tensor, side_px: int, width_px: int, centre: tuple[float, float] = (0.0, 0.0)
+) -> SamplingGrid:
     """The sampling grid of a profile: row = S/2 + r·cos(2πj/W), column = S/2 - r·sin(2πj/W), r = profile·S/2.
 
     Args:
         profile: (H,) fractions of half the side; infinite or NaN rows stay empty.
         side_px: side S of the square aerial image.
         width_px: columns W of the output, 360°.
+        centre: what the image is unrolled about, east and north of its middle in fractions of half the side. About
+            another point than the middle, rings reach beyond the image on one side: its edge is repeated there.
     """
+    half_px = side_px / 2.0
     angle = 2.0 * math.pi * torch.arange(width_px, dtype=torch.float64) / width_px
-    radius = torch.where(torch.isfinite(profile), profile, torch.nan)[:, None] * (side_px / 2.0)
-    return SamplingGrid(
-        side_px / 2.0 + radius * torch.cos(angle), side_px / 2.0 - radius * torch.sin(angle), side_px, side_px
-    )
+    radius = torch.where(torch.isfinite(profile), profile, torch.nan)[:, None] * half_px
+    row_px, column_px = half_px + radius * torch.cos(angle), half_px - radius * torch.sin(angle)
+    if centre != (0.0, 0.0):
+        row_px = (row_px - centre[1] * half_px).clamp(0.0, side_px - 1.0)
+        column_px = (column_px + centre[0] * half_px).clamp(0.0, side_px - 1.0)
+    return SamplingGrid(row_px, column_px, side_px, side_px)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=32)
 def aerial_grid(
     mapping: str,
     side_px: int,
@@ -119,6 +126,7 @@ def aerial_grid(
     camera_height_m: float = DEFAULT_CAMERA_HEIGHT_M,
     join_m: float = DEFAULT_JOIN_M,
     elevation_deg: float = CVUSA_ELEVATION_DEG,
+    centre: tuple[float, float] = (0.0, 0.0),
 ) -> SamplingGrid:
     """The grid of a named mapping for square aerial images, kept for the next call.
 
@@ -131,6 +139,7 @@ def aerial_grid(
         camera_height_m: camera height (perspective and mixed).
         join_m: where mixed turns from perspective to polar.
         elevation_deg: the output frame reaches this far above and below the horizon (perspective and mixed).
+        centre: what the image is unrolled about, see :func:`mapping_grid`.
 
     Raises:
         GeometryError: if the mapping's name is unknown, the join leaves no row to one mapping, or a length is
@@ -145,7 +154,7 @@ def aerial_grid(
         profile = mixed_profile(frame, half_side_m, camera_height_m, join_m)
     else:
         raise GeometryError(f"mapping '{mapping}' is unknown", remedy=f"choose from {', '.join(MAPPINGS)}")
-    return mapping_grid(profile, side_px, width_px)
+    return mapping_grid(profile, side_px, width_px, centre)
 
 
 def map_aerial(images: Tensor, grid: SamplingGrid) -> Tensor:

@@ -122,29 +122,39 @@ def seen_from(folder: Path, name: str) -> str:
     return Path(os.path.relpath(Path(name).resolve(), folder.resolve())).as_posix()
 
 
-def aerial_views(model: Encoder, tiles: Tensor, side_m: float) -> Tensor:
+def aerial_views(
+    model: Encoder, tiles: Tensor, side_m: float, centre_m: tuple[float, float] = (0.0, 0.0)
+) -> Tensor:
     """What the aerial branch reads of tiles.
 
     Args:
         model: whose.
         tiles: (B, 3, S, S) uint8, or floating point in 0..255, north up.
         side_m: their side on the ground.
+        centre_m: what they are unrolled about, metres east and north of their middle; for mapped tiles alone.
 
     Returns:
         (B, 3 or 6, H, W) float32 in [0, 1], see :meth:`smdt.retrieval.encoder.Encoder.forward`.
 
     Raises:
-        ModelError: if the model reads ground views and has nothing that makes them.
+        ModelError: if the model reads ground views and has nothing that makes them, or no mapped tiles and a centre is
+            given.
         ImageryError: if the tiles are smaller than the GAN wants.
     """
     config = model.config
+    if centre_m != (0.0, 0.0) and (config.mapping == "none" or config.aerial_input != "mapped"):
+        raise ModelError(
+            "reads a tile as it is, and can unroll it about no other point than its middle",
+            where=config.name,
+            remedy="choose one centre a tile",
+        )
     if config.aerial_input == "ground_view":
         return made_views(model, tiles, side_m)
     if config.mapping == "none":
         return _square(tiles, config.tile_px)
-    grid = aerial_grid(
-        config.mapping, tiles.shape[-1], config.height_px, config.width_px, half_side_m=side_m / 2.0
-    )
+    east, north = (one / (side_m / 2.0) for one in centre_m)
+    size = (tiles.shape[-1], config.height_px, config.width_px)
+    grid = aerial_grid(config.mapping, *size, half_side_m=side_m / 2.0, centre=(east, north))
     mapped = map_aerial(tiles, grid) / 255.0
     if config.aerial_input == "mapped":
         return mapped

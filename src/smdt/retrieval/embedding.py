@@ -42,9 +42,14 @@ def embed_mapped(model: Encoder, mapped: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def embed_aerial(model: Encoder, tiles: Tensor, side_m: float) -> Tensor:
-    """Strips (B, C, W) float32, on the CPU, of square north-up tiles (B, 3, S, S) uint8 of a side in metres."""
-    return _embed(model, aerial_views(model, tiles, side_m), "aerial")
+def embed_aerial(
+    model: Encoder, tiles: Tensor, side_m: float, centre_m: tuple[float, float] = (0.0, 0.0)
+) -> Tensor:
+    """Strips (B, C, W) float32, on the CPU, of square north-up tiles (B, 3, S, S) uint8 of a side in metres.
+
+    They are of what is seen from ``centre_m``, metres east and north of the tiles' middle.
+    """
+    return _embed(model, aerial_views(model, tiles, side_m, centre_m), "aerial")
 
 
 def _embed(model: Encoder, images: Tensor, view: str) -> Tensor:

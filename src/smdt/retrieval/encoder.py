@@ -7,6 +7,7 @@ only, so it finds no heading, and a query whose heading is known has to be turne
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,6 +52,9 @@ class EncoderConfig:
         cgan_fingerprint: of that model as it was in training; another one is refused.
         beyond: what its network sees where a narrow photo shows nothing, ``black`` or ``mirror``, the photo mirrored at
             its edges; see :func:`smdt.geometry.panorama.mirror_beyond`.
+        camera_within_m: how far off the tile's centre, east and north each, cameras stood in training; 0: not said.
+            Where they may stand further off, a tile is embedded round several points; see
+            :mod:`smdt.retrieval.centres`.
     """
 
     family: ClassVar[str] = ""
@@ -67,6 +71,7 @@ class EncoderConfig:
     cgan: str = ""
     cgan_fingerprint: str = ""
     beyond: str = "black"
+    camera_within_m: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what no model can be."""
@@ -85,6 +90,12 @@ class EncoderConfig:
                 f"beyond a photo's edges nothing can be '{self.beyond}'",
                 where="beyond",
                 remedy=f"choose from {', '.join(BEYOND)}",
+            )
+        if not 0.0 <= self.camera_within_m < math.inf:
+            raise ConfigError(
+                f"cameras cannot stand within {self.camera_within_m} m of a tile's centre",
+                where="camera_within_m",
+                remedy="give metres, or 0 where nothing is known",
             )
         self._check_aerial_input()
 

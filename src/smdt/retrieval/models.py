@@ -217,8 +217,9 @@ def fingerprint(model: Encoder) -> str:
     del config["cgan"]  # where it is; what it is stands in its fingerprint
     if model.config.aerial_input == "mapped":  # models that were made before there was a choice are the same
         del config["aerial_input"], config["cgan_fingerprint"]
-    if model.config.beyond == "black":
-        del config["beyond"]
+    for name, before in (("beyond", "black"), ("camera_within_m", 0.0)):
+        if config[name] == before:
+            del config[name]
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())

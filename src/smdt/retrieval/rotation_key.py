@@ -162,10 +162,11 @@ class ShortlistedScores:
         block[row, chosen[row, place] - references.start] = scores[row, place]
         return block
 
-    def headings(self, chosen: Tensor) -> Tensor:
-        """Headings (Q,) in degrees at which each query fits a reference chosen for it, (Q,) int64."""
+    def fits(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """How well each query fits a reference chosen for it, (Q,) int64: scores and headings in degrees, (Q,) each."""
         found = []
         for part in slices(len(chosen), _PART):
             strips, _ = self.queries.ready(part)
-            found.append(best_turn(self.at_turns(strips, chosen[part, None])[:, 0])[1])
-        return torch.cat(found)
+            found.append(best_turn(self.at_turns(strips, chosen[part, None])[:, 0]))
+        scores, headings = zip(*found, strict=True)
+        return torch.cat(scores), torch.cat(headings)

@@ -14,6 +14,7 @@ from smdt.retrieval.strip_scores import (
     QUERY_CHUNK,
     REFERENCE_CHUNK,
     AlignedScores,
+    BestCentre,
     BestReference,
     QueryStrips,
     TurnedScores,
@@ -54,6 +55,7 @@ def rank_strips(
     own: Tensor | None = None,
     ignore: Tensor | None = None,
     shortlist: int = 0,
+    centres: int = 1,
     progress: Progress | None = None,
 ) -> StripRanking:
     """Rank references for queries, in bounded memory.
@@ -63,7 +65,8 @@ def rank_strips(
 
     Args:
         queries: (Q, C, W) strips as embedded; with one column (W = 1) they are global descriptors.
-        references: (R, C, W) of :func:`smdt.retrieval.strip_scores.ready_references`.
+        references: (R, C, W) of :func:`smdt.retrieval.strip_scores.ready_references`; or (R·centres, C, W), the strips
+            of one reference one after another.
         positive: the true references, as for :func:`smdt.retrieval.ranking.ranks_from_blocks`.
         remove_mean: whether the queries' mean is to be removed.
         field_of_view_deg: what queries see, centred.
@@ -73,6 +76,8 @@ def rank_strips(
         ignore: (Q, M) references never counted as nearer, padded with -1.
         shortlist: score at every turn only so many references, those of the nearest rotation-free keys; 0 scores all.
             It needs queries that see the whole circle: others are scored against all references.
+        centres: strips that each reference has; the best one counts. With more than one, known headings too are
+            compared as scores come out in float32.
         progress: called with "ranking", queries begun and queries in all.
     """
     columns = queries.shape[-1]
@@ -88,29 +93,40 @@ def rank_strips(
     if heading_deg is not None:
         scores = AlignedScores(ready, references)
         near_ties = scores.near_ties()
-    elif 0 < shortlist < len(references) and bool(seen.all()):
-        scores = ShortlistedScores(ready, references, shortlist, RotationKeys(references, centred=True))
+    elif 0 < shortlist * centres < len(references) and bool(seen.all()):
+        scores = ShortlistedScores(
+            ready, references, shortlist * centres, RotationKeys(references, centred=True)
+        )
     else:
         scores = TurnedScores(ready, references)
     watched = BestReference(
-        scores, len(queries), (lambda done, total: progress("ranking", done, total)) if progress else None
+        scores if centres == 1 else BestCentre(scores, centres),
+        len(queries),
+        (lambda done, total: progress("ranking", done, total)) if progress else None,
     )
     ranks = ranks_from_blocks(
         watched,
         len(queries),
-        len(references),
+        len(references) // centres,
         positive,
         ignore=ignore,
-        near_ties=near_ties,
+        near_ties=near_ties if centres == 1 else None,
         query_chunk=QUERY_CHUNK,
-        reference_chunk=REFERENCE_CHUNK,
+        reference_chunk=max(1, REFERENCE_CHUNK // centres),
     )
     headings = torch.empty(0)
     if not isinstance(scores, AlignedScores):
         against = watched.reference if own is None else torch.where(own >= 0, own, watched.reference)
-        headings = scores.headings(against.clamp_min(0))
+        headings = _headings(scores, against.clamp_min(0), centres)
     shortlisted = isinstance(scores, ShortlistedScores)
     return StripRanking(ranks, watched.reference, watched.score, headings, shortlisted)
+
+
+def _headings(scores: TurnedScores | ShortlistedScores, chosen: Tensor, centres: int) -> Tensor:
+    """Headings (Q,) at which each query fits the best of the strips of a reference chosen for it, (Q,)."""
+    fits = [scores.fits(chosen * centres + number) for number in range(centres)]
+    best = torch.stack([score for score, _ in fits]).argmax(dim=0)
+    return torch.stack([heading for _, heading in fits]).gather(0, best[None])[0]
 
 
 def seen_columns(columns: int, field_of_view_deg: float) -> Tensor:

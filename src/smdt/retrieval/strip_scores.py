@@ -207,17 +207,36 @@ class TurnedScores:
             best = turns.mul_(weight).amax(dim=0)
         return best
 
-    def headings(self, chosen: Tensor) -> Tensor:
-        """Headings (Q,) in degrees at which each query fits a reference chosen for it, (Q,) int64."""
-        found = []
+    def fits(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """How well each query fits a reference chosen for it, (Q,) int64: scores and headings in degrees, (Q,) each."""
+        scores, headings = [], []
         for part in slices(len(chosen), QUERY_CHUNK):
             strips, _ = self.queries(part)
             reference = self.references[chosen[part]].float()
             spectrum = torch.fft.rfft(strips, dim=-1).conj() * torch.fft.rfft(reference, dim=-1)
             turns = torch.fft.irfft(spectrum.sum(1), n=strips.shape[-1])
-            weight = self._weight[:, 0, chosen[part]].T
-            found.append(best_turn(turns * weight)[1])
-        return torch.cat(found)
+            score, heading = best_turn(turns * self._weight[:, 0, chosen[part]].T)
+            scores.append(score)
+            headings.append(heading)
+        return torch.cat(scores), torch.cat(headings)
+
+
+class BestCentre:
+    """Scores of references that have several strips each, seen from several points; the best one counts.
+
+    Args:
+        scores: a ScoreBlock over all strips, those of one reference one after another.
+        centres: strips of a reference.
+    """
+
+    def __init__(self, scores: ScoreBlock, centres: int) -> None:
+        self.scores, self.centres = scores, centres
+
+    def __call__(self, queries: slice, references: slice) -> Tensor:
+        """Scores (q, r)."""
+        block = self.scores(queries, slice(references.start * self.centres, references.stop * self.centres))
+        best: Tensor = block.view(len(block), -1, self.centres).amax(dim=2)
+        return best
 
 
 class BestReference:
