@@ -124,6 +124,8 @@ def test_the_card_says_how_aerial_images_are_read() -> None:
     card = model_card(Config("x", mapping="none", tile_px=384, tile_side_m=70.0), {}, 1)
     assert "square images of 384×384 pixels, not mapped; tiles of 70 m" in card
     assert "mapped to the panorama (mixed)." in model_card(Config("x", mapping="mixed"), {}, 1)
+    near = Config("x", tile_side_m=160.0, camera_within_m=2.0)
+    assert "tiles of 160 m, cameras within 2 m of their centre" in model_card(near, {}, 1)
 
 
 @pytest.mark.parametrize(

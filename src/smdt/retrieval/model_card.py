@@ -66,7 +66,10 @@ def _aerial(config: EncoderConfig) -> str:
     if config.aerial_input != "mapped":
         made = f"Ig′, the ground view that a dual conditional GAN makes of the tile (`{config.cgan_fingerprint}`)"
         how = made if config.aerial_input == "ground_view" else f"{how}, and beside it {made}"
-    return f"{how}; tiles of {config.tile_side_m:g} m" if config.tile_side_m else how
+    if config.tile_side_m:
+        how = f"{how}; tiles of {config.tile_side_m:g} m"
+    near = config.camera_within_m
+    return f"{how}, cameras within {near:g} m of their centre, east and north each" if near else how
 
 
 def _training(record: Mapping[str, Any]) -> list[str]:
