@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from smdt.errors import ConfigError, DescriptorIndexError
-from smdt.index.build import build_index
+from smdt.index.build import build_index, usual_stride_m
 from smdt.index.store import DescriptorIndex, open_index, read_info, save_index
+from smdt.retrieval.compact import CompactConfig
 from smdt.retrieval.models import load_model, save_model
 from smdt.retrieval.siamese import Siamese
 from smdt.world.layers import Place
@@ -157,3 +158,9 @@ def test_narrow_photos_and_known_headings_are_scored_against_all(index: Descript
     for options in ({"mask": narrow}, {"heading_deg": torch.zeros(2)}):
         scores, _ = index.search(queries, shortlist=5, **options)
         assert bool(torch.isfinite(scores).all())
+
+
+def test_a_model_that_wants_cameras_near_gets_more_tiles() -> None:
+    far, near = CompactConfig("far"), CompactConfig("near", camera_within_m=2.0)
+    assert (usual_stride_m(far, 160.0), usual_stride_m(near, 160.0)) == (20.0, 10.0)
+    assert usual_stride_m(near, 40.0) == 5.0

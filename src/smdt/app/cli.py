@@ -67,7 +67,9 @@ def index() -> None:
 @click.option("--out", type=_FILE, required=True, help="Folder to write.")
 @_MODEL
 @click.option("--side-m", type=float, help="Side of a tile in metres.  [default: the model's]")
-@click.option("--stride-m", type=float, help="Distance between tile centres.  [default: side / 8]")
+@click.option(
+    "--stride-m", type=float, help="Distance between tile centres.  [default: side / 8; 10 m for compact]"
+)
 @click.option("--overwrite", is_flag=True, help="Replace an index of the same name.")
 def index_build(
     imagery: Path, out: Path, model: str, side_m: float | None, stride_m: float | None, overwrite: bool

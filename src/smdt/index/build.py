@@ -12,9 +12,11 @@ from smdt.imagery.aerial import open_aerial
 from smdt.imagery.tiles import iter_tiles, tile_grid
 from smdt.index.store import FORMAT, DescriptorIndex, IndexInfo
 from smdt.retrieval.embedding import embed_aerial, tile_side_m
-from smdt.retrieval.encoder import Encoder
+from smdt.retrieval.encoder import Encoder, EncoderConfig
 from smdt.retrieval.matching import normalise_references
 from smdt.retrieval.models import fingerprint
+
+_STRIDE_BY_REACH = 5.0
 
 
 def build_index(
@@ -32,7 +34,7 @@ def build_index(
         imagery: a GeoTIFF or COG, a folder of XYZ tiles, or an MBTiles file.
         model: what embeds the tiles.
         side_m: side of a tile; what the model was trained on unless given.
-        stride_m: distance of neighbouring centres; an eighth of the side unless given.
+        stride_m: distance of neighbouring centres; unless given, :func:`usual_stride_m`.
         batch: tiles embedded at once.
         progress: called with tiles done and tiles in all.
 
@@ -41,7 +43,7 @@ def build_index(
         ConfigError: if the side or stride is not positive.
     """
     side = side_m if side_m is not None else tile_side_m(model)
-    stride = stride_m if stride_m is not None else side / 8.0
+    stride = stride_m if stride_m is not None else usual_stride_m(model.config, side)
     for name, value in (("--side-m", side), ("--stride-m", stride)):
         if not value > 0:
             raise ConfigError(f"{value} m is not a length", where=name, remedy="give a positive number")
@@ -80,3 +82,16 @@ def build_index(
         torch.tensor([tile.longitude_deg for tile in places], dtype=torch.float64),
         mean,
     )
+
+
+def usual_stride_m(config: EncoderConfig, side_m: float) -> float:
+    """The distance of neighbouring tiles' centres: an eighth of the side, or less for a model that wants cameras near.
+
+    Cameras are then half of it off a centre at most, east and north each. A model that was trained on cameras nearer
+    than that still finds them, at up to two and a half times its distance with little loss; see docs/locate.md.
+
+    Args:
+        config: the model's.
+        side_m: side of a tile.
+    """
+    return min(side_m / 8.0, _STRIDE_BY_REACH * config.camera_within_m or side_m)
