@@ -190,6 +190,8 @@ def test_a_damaged_picture_is_named_in_one_line(tmp_path: Path, workers: int) ->
         {"batch": 0},
         {"workers": -1},
         {"shortlist": -1},
+        {"off_centre_m": -1.0},
+        {"off_centre_m": 4.0, "use_polarmap": True},
         {"known_heading": False},
     ],
 )

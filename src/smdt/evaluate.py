@@ -77,6 +77,12 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         """Refuse what cannot be evaluated."""
         centres_m(1, self.off_centre_m)
+        if self.off_centre_m and self.use_polarmap:
+            raise ConfigError(
+                "ready-made polar images are of a tile's centre alone",
+                where="--off-centre-m",
+                remedy="leave it out, or --use-polarmap",
+            )
         for wide_deg in self.fields_of_view_deg:
             if not 0 < wide_deg <= 360:
                 raise ConfigError(
@@ -182,7 +188,7 @@ def evaluate(
     config = config or EvaluateConfig()
     views = view_settings(model, config)
     loading = Loading(config.batch, config.workers, progress)
-    side = 1 if config.use_polarmap else points_a_side(model.config, config.off_centre_m)
+    side = points_a_side(model.config, config.off_centre_m)
     seen = []
     for centre in centres_m(side, config.off_centre_m):
         tiles = PairImages(split, "reference", replace(views, centre_m=centre), ground_view_of(model))
@@ -222,7 +228,8 @@ def evaluate(
             )
             conditions.append(Condition(field_of_view_deg=wide_deg, heading_known=known, **found))
     facts = _facts(model, split, config)
-    facts |= {"shortlist": config.shortlist if shortlisted else 0, "centres": side**2}
+    facts |= {"shortlist": config.shortlist if shortlisted else 0}
+    facts |= {"off_centre_m": config.off_centre_m, "centres": side**2}
     return Evaluation(tuple(conditions), count, len(references) // side**2, heading_deg, facts)
 
 

@@ -218,8 +218,10 @@ def write_townbench(folder: Path, config: TownBenchConfig, progress: Progress | 
         ConfigError: if a place is not held out, or has too little room.
         DatasetError: if the folder holds other pairs.
     """
-    wanted, check = (config.places(), config.pair_set()), require_held_out
-    return write_pairs(folder, *wanted, workers=config.workers, check=check, progress=progress)
+    places, pairs = config.places(), config.pair_set()
+    return write_pairs(
+        folder, places, pairs, workers=config.workers, check=require_held_out, progress=progress
+    )
 
 
 def run_townbench(
@@ -271,12 +273,8 @@ def run_townbench(
             )
             conditions.append(_judge(wide_deg, known, ranking, truth, config.seed))
             clock.stop("rank")
-    return TownBenchResult(
-        _facts(model, plan, config)
-        | {"queries": count, "references": len(references) // side**2, "centres": side**2},
-        tuple(conditions),
-        clock.seconds,
-    )
+    counts = {"queries": count, "references": len(references) // side**2, "centres": side**2}
+    return TownBenchResult(_facts(model, plan, config) | counts, tuple(conditions), clock.seconds)
 
 
 def _facts(model: Encoder, plan: PairPlan, config: TownBenchConfig) -> dict[str, Any]:
@@ -310,10 +308,8 @@ def _embed_tiles(
     """Strips (R·centres, C, W) of the references: the middle of each aerial image, of the side the model wants."""
     whole_m, tile_px = config.pair_set().tile_side_m, model.config.tile_px
     wanted_m = min(tile_side_m(model), whole_m)
-    whole_px = tile_px + 2 * round(
-        tile_px * (whole_m / wanted_m - 1.0) / 2.0
-    )  # so that the middle is whole pixels
-    rim = (whole_px - tile_px) // 2
+    rim = round(tile_px * (whole_m / wanted_m - 1.0) / 2.0)  # whole pixels around the middle
+    whole_px = tile_px + 2 * rim
     side_m = whole_m * tile_px / whole_px
     tiles = PairImages(split, "reference", ViewSettings(mapping="none", aerial_side_px=whole_px))
 

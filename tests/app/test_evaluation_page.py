@@ -137,10 +137,14 @@ def test_what_a_reader_has_to_know_is_said() -> None:
         "hit_radius_m": None,
         "shortlist": 0,
         "centres": 1,
+        "off_centre_m": 0.0,
     }
     one = conditions([0, 1], [3.0, 90.0])
     assert notes_of(Evaluation((one,), 2, 100, np.zeros(2), facts)) == []
-    facts = {"simulated": True, "hit_radius_m": 25.0, "shortlist": 7, "centres": 4}
+    facts = {"simulated": True, "hit_radius_m": 25.0, "shortlist": 7, "centres": 4, "off_centre_m": 4.0}
     said = " ".join(notes_of(Evaluation((one,), 2, 100, np.zeros(2), facts)))
+    assert "One point a tile" in " ".join(
+        notes_of(Evaluation((one,), 2, 100, np.zeros(2), {**facts, "centres": 1}))
+    )
     for pattern in ("places are simulated", "within 25 m", "only the 7 references", "not exact", "4 points"):
         assert re.search(pattern, said)

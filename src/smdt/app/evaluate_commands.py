@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from smdt.app.benchmark_commands import step_bars
-from smdt.app.condition_table import condition_record, print_condition_table
+from smdt.app.condition_table import centres_text, condition_record, print_condition_table
 from smdt.app.tables import console
 from smdt.data import open_split
 from smdt.errors import ConfigError
@@ -89,8 +89,10 @@ def notes_of(result: Evaluation) -> list[str]:
             "rotation-free keys were scored at every turn, so these figures are not exact."
         )
     if result.facts["centres"] != 1:
+        notes.append(f"Each reference was seen from {centres_text(int(result.facts['centres'] or 1))}.")
+    elif result.facts["off_centre_m"]:
         notes.append(
-            f"Each reference was embedded round {result.facts['centres']} points; the best one counts."
+            "One point a tile: it is near enough, or the model does not say how near cameras have to be."
         )
     if any(not one.heading_known and not one.found_heading_deg.numel() for one in result.conditions):
         notes.append("This model's descriptors have one column, so they find no heading.")

@@ -41,7 +41,7 @@ def centres_m(side: int, off_m: float) -> list[tuple[float, float]]:
     if not 1 <= side <= MOST_A_SIDE or not 0 <= off_m < math.inf:
         raise ConfigError(
             f"{side} × {side} points within {off_m} m cannot be had",
-            where="--centres",
+            where="--centres/--off-centre-m",
             remedy=f"give 1 to {MOST_A_SIDE} points a side, and a distance that is not negative",
         )
     along = [off_m * ((2 * number + 1) / side - 1.0) for number in range(side)]
