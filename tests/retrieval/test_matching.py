@@ -1,3 +1,6 @@
+from collections.abc import Sequence
+
+import numpy as np
 import pytest
 import torch
 
@@ -6,6 +9,7 @@ from smdt.retrieval.matching import (
     aligned_scores,
     best_turn,
     circular_scores,
+    mean_turn,
     normalise_queries,
     normalise_references,
     turn_strips,
@@ -90,6 +94,42 @@ def test_the_peak_is_refined_between_columns() -> None:
     assert float(heading) == pytest.approx(peak * 360.0 / WIDTH, abs=1e-3)
     _, wrapped = best_turn(torch.roll(scores, -11, dims=-1))
     assert float(wrapped) == pytest.approx((peak - 11) % WIDTH * 360.0 / WIDTH, abs=3.0)
+
+
+def bump(peak_deg: Sequence[float], height: Sequence[float], width_deg: float = 12.0) -> torch.Tensor:
+    """Scores (n, WIDTH) at every turn, highest around given headings."""
+    turn = torch.arange(WIDTH) * 360.0 / WIDTH
+    off = torch.remainder(turn - torch.tensor(peak_deg)[:, None] + 180.0, 360.0) - 180.0
+    return torch.tensor(height)[:, None] * torch.exp(-((off / width_deg) ** 2) / 2.0)
+
+
+def away_deg(found: torch.Tensor, wanted: Sequence[float]) -> float:
+    """The largest angle between headings."""
+    return float(angular_error(found.numpy(), np.array(wanted)).max())
+
+
+def test_one_strip_s_heading_is_its_peak_wherever_it_lies() -> None:
+    wanted = [0.0, 3.0, 100.0, 357.0, 359.9]
+    found = mean_turn(bump(wanted, [0.6] * 5)[None], sharpness=80.0)
+    assert found.shape == (5,)
+    assert bool(((found >= 0) & (found < 360)).all())
+    assert away_deg(found, wanted) < 0.1
+
+
+def test_strips_of_one_place_agree_on_a_heading_between_theirs_by_how_well_they_fit() -> None:
+    alike = torch.stack([bump([356.0], [0.6]), bump([8.0], [0.6])])
+    assert away_deg(mean_turn(alike, sharpness=80.0), [2.0]) < 0.1
+    unlike = torch.stack([bump([356.0], [0.6]), bump([8.0], [0.3])])
+    assert away_deg(mean_turn(unlike, sharpness=80.0), [356.0]) < 0.1
+
+
+def test_a_turn_far_from_the_best_one_does_not_pull_the_heading() -> None:
+    scores = bump([40.0], [0.6]) + bump([200.0], [0.59])
+    assert away_deg(mean_turn(scores[None], sharpness=80.0), [40.0]) < 0.2
+
+
+def test_a_strip_of_one_column_has_no_heading() -> None:
+    assert bool(mean_turn(torch.zeros(2, 3, 1), sharpness=80.0).isnan().all())
 
 
 def test_turning_a_query_to_its_heading_undoes_the_camera() -> None:

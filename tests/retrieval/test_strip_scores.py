@@ -6,7 +6,6 @@ from torch import Tensor
 from smdt.retrieval import strip_scores
 from smdt.retrieval.matching import (
     aligned_scores,
-    best_turn,
     circular_scores,
     normalise_queries,
     normalise_references,
@@ -49,8 +48,7 @@ def test_turned_scores_are_the_best_circular_scores(kept: int) -> None:
     torch.testing.assert_close(scores(ALL, slice(0, 9)), want.amax(2), atol=1e-6, rtol=0)
     torch.testing.assert_close(scores(slice(2, 4), slice(5, 8)), want[2:4, 5:8].amax(2), atol=1e-6, rtol=0)
     chosen = torch.tensor([8, 0, 3, 3, 1, 7, 2])
-    _, heading = best_turn(want[torch.arange(7), chosen])
-    torch.testing.assert_close(scores.fits(chosen)[1], heading, atol=1e-2, rtol=0)
+    torch.testing.assert_close(scores.at_turns(chosen), want[torch.arange(7), chosen], atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("kept", [16, 6])
@@ -75,7 +73,7 @@ def test_convention_a_query_that_faces_east_is_the_reference_rolled_by_a_quarter
     ready = ready_references(reference, remove_mean=False)
     turned = TurnedScores(QueryStrips(query, full), ready)
     assert float(turned(slice(0, 1), slice(0, 1))) == pytest.approx(1.0, abs=1e-5)
-    assert float(turned.fits(torch.tensor([0]))[1]) == pytest.approx(90.0, abs=3.0)
+    assert int(turned.at_turns(torch.tensor([0])).argmax()) == 4
     aligned = AlignedScores(QueryStrips(query, full, torch.tensor([90.0])), ready)
     assert float(aligned(slice(0, 1), slice(0, 1))) == pytest.approx(1.0, abs=1e-4)
 

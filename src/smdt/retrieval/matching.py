@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 _SMALL = 1e-6
+_FINER, _NEAR_DEG = 8, 20.0
 
 
 def normalise_queries(strips: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -27,6 +28,12 @@ def normalise_references(strips: Tensor) -> Tensor:
     """Reference strips (R, C, W) of unit norm."""
     norm: Tensor = strips.flatten(1).norm(dim=1).clamp_min(_SMALL)
     return strips / norm[:, None, None]
+
+
+def _wrapped(heading_deg: Tensor) -> Tensor:
+    """Angles in [0, 360); a remainder alone rounds what is a little below 0 to 360."""
+    angle = torch.remainder(heading_deg, 360.0)
+    return angle.masked_fill(angle >= 360.0, 0.0)
 
 
 def _spectrum(signal: Tensor) -> Tensor:
@@ -93,7 +100,36 @@ def best_turn(scores: Tensor) -> tuple[Tensor, Tensor]:
     right = scores.gather(-1, ((column + 1) % width)[..., None])[..., 0]
     bend = (left - 2 * peak + right).clamp_max(-_SMALL)
     offset = (0.5 * (left - right) / bend).clamp(-0.5, 0.5)
-    return peak, torch.remainder((column + offset) * (360.0 / width), 360.0)
+    return peak, _wrapped((column + offset) * (360.0 / width))
+
+
+def mean_turn(scores: Tensor, sharpness: float) -> Tensor:
+    """The heading on which all strips of one place agree: the mean of turns near the best one, over all the strips.
+
+    A turn counts by exp(sharpness·score), so a strip that fits badly counts for little. A camera beside the point about
+    which a tile was unrolled sees what is near moved sideways, and fits best at another turn than its heading; points
+    to either side of it err to either side.
+
+    Args:
+        scores: (P, ..., W) of :func:`circular_scores` with P strips of each place, one for each point it was seen from.
+        sharpness: softmax temperature's inverse.
+
+    Returns:
+        Headings (...) in [0, 360) degrees; NaN where a strip has one column only.
+    """
+    width = scores.shape[-1]
+    if width == 1:
+        return torch.full_like(scores[0, ..., 0], torch.nan)
+    spectrum = _spectrum(scores)
+    if width % 2 == 0:  # the highest frequency stands for both of its signs, and on more columns for one
+        spectrum = torch.cat([spectrum[..., :-1], spectrum[..., -1:] / 2], dim=-1)
+    fine = torch.fft.irfft(spectrum, n=width * _FINER) * _FINER
+    belief = torch.logsumexp(sharpness * fine, dim=0)
+    column = torch.arange(width * _FINER, device=scores.device) * (360.0 / (width * _FINER))
+    best = column[belief.argmax(dim=-1)]
+    off = torch.remainder(column - best[..., None] + 180.0, 360.0) - 180.0
+    near = torch.softmax(belief.masked_fill(off.abs() > _NEAR_DEG, -torch.inf), dim=-1)
+    return _wrapped(best + (near * off).sum(-1))
 
 
 def turn_strips(strips: Tensor, heading_deg: Tensor) -> Tensor:

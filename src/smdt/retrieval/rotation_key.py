@@ -14,7 +14,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from smdt.retrieval.matching import best_turn
 from smdt.retrieval.ranking import slices
 from smdt.retrieval.strip_scores import QueryStrips, energy_of
 
@@ -143,13 +142,13 @@ class ShortlistedScores:
             keys = self.keys.of(strips, self._mean)
             chosen = self.keys.nearest(keys, self.shortlist)
             scores = torch.cat(
-                [self.at_turns(strips[i : i + 1], chosen[i : i + 1]).amax(2) for i in range(len(strips))]
+                [self._cosines(strips[i : i + 1], chosen[i : i + 1]).amax(2) for i in range(len(strips))]
             )
             self._last.clear()
             self._last[key] = (keys, chosen, scores)
         return self._last[key]
 
-    def at_turns(self, strips: Tensor, chosen: Tensor) -> Tensor:
+    def _cosines(self, strips: Tensor, chosen: Tensor) -> Tensor:
         """Cosines (q, M, W) of strips (q, C, W) of unit norm at every turn with the references chosen, (q, M)."""
         products = turned_pairs(strips, self.references[chosen].float())
         return products * self._weight[chosen][..., None]
@@ -162,11 +161,9 @@ class ShortlistedScores:
         block[row, chosen[row, place] - references.start] = scores[row, place]
         return block
 
-    def fits(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """How well each query fits a reference chosen for it, (Q,) int64: scores and headings in degrees, (Q,) each."""
-        found = []
-        for part in slices(len(chosen), _PART):
-            strips, _ = self.queries.ready(part)
-            found.append(best_turn(self.at_turns(strips, chosen[part, None])[:, 0]))
-        scores, headings = zip(*found, strict=True)
-        return torch.cat(scores), torch.cat(headings)
+    def at_turns(self, chosen: Tensor) -> Tensor:
+        """Scores (Q, W) at every turn of each query with a reference chosen for it, (Q,) int64."""
+        parts = slices(len(chosen), _PART)
+        return torch.cat(
+            [self._cosines(self.queries.ready(part)[0], chosen[part, None])[:, 0] for part in parts]
+        )

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from smdt.retrieval.ranking import PairsOf, ranks_from_blocks
+from smdt.retrieval.matching import mean_turn
+from smdt.retrieval.ranking import PairsOf, ranks_from_blocks, slices
 from smdt.retrieval.rotation_key import RotationKeys, ShortlistedScores
 from smdt.retrieval.strip_scores import (
     QUERY_CHUNK,
@@ -22,6 +23,9 @@ from smdt.retrieval.strip_scores import (
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
+HEADING_SHARPNESS = 80.0
+"""By how much a better score counts for more where a heading is found; about twice the inverse temperature of
+``compact``, by measurement (``docs/models.md``)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,10 +127,10 @@ def rank_strips(
 
 
 def _headings(scores: TurnedScores | ShortlistedScores, chosen: Tensor, centres: int) -> Tensor:
-    """Headings (Q,) at which each query fits the best of the strips of a reference chosen for it, (Q,)."""
-    fits = [scores.fits(chosen * centres + number) for number in range(centres)]
-    best = torch.stack([score for score, _ in fits]).argmax(dim=0)
-    return torch.stack([heading for _, heading in fits]).gather(0, best[None])[0]
+    """Headings (Q,) on which the strips of a reference chosen for each query, (Q,), agree."""
+    turns = torch.stack([scores.at_turns(chosen * centres + number) for number in range(centres)])
+    parts = slices(len(chosen), QUERY_CHUNK)
+    return torch.cat([mean_turn(turns[:, part], HEADING_SHARPNESS) for part in parts])
 
 
 def seen_columns(columns: int, field_of_view_deg: float) -> Tensor:

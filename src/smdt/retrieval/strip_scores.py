@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from smdt.retrieval.matching import best_turn, normalise_queries, turn_strips
+from smdt.retrieval.matching import normalise_queries, turn_strips
 from smdt.retrieval.ranking import NearTies, ScoreBlock, slices
 
 QUERY_CHUNK, REFERENCE_CHUNK = 256, 1024
@@ -207,18 +207,16 @@ class TurnedScores:
             best = turns.mul_(weight).amax(dim=0)
         return best
 
-    def fits(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """How well each query fits a reference chosen for it, (Q,) int64: scores and headings in degrees, (Q,) each."""
-        scores, headings = [], []
+    def at_turns(self, chosen: Tensor) -> Tensor:
+        """Scores (Q, W) at every turn of each query with a reference chosen for it, (Q,) int64."""
+        found = []
         for part in slices(len(chosen), QUERY_CHUNK):
             strips, _ = self.queries(part)
             reference = self.references[chosen[part]].float()
             spectrum = torch.fft.rfft(strips, dim=-1).conj() * torch.fft.rfft(reference, dim=-1)
             turns = torch.fft.irfft(spectrum.sum(1), n=strips.shape[-1])
-            score, heading = best_turn(turns * self._weight[:, 0, chosen[part]].T)
-            scores.append(score)
-            headings.append(heading)
-        return torch.cat(scores), torch.cat(headings)
+            found.append(turns * self._weight[:, 0, chosen[part]].T)
+        return torch.cat(found)
 
 
 class BestCentre:
