@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from smdt.export.graph import DROPPED
 from smdt.mindspore.table import COMPLEX, OPERATIONS
 
-from . import layer_cases, shape_cases, spectrum_cases
+from . import creation_cases, layer_cases, shape_cases, spectrum_cases
 from .operation_cases import CASES, Fixed
 
 ms.set_context(mode=ms.PYNATIVE_MODE)
@@ -34,7 +34,7 @@ KINDS = {
 
 
 def test_every_entry_of_the_table_has_a_case() -> None:
-    assert layer_cases and shape_cases and spectrum_cases  # noqa: PT018 - imported for what they register
+    assert creation_cases and layer_cases and shape_cases and spectrum_cases  # noqa: PT018 - imported for what they register
     assert set(OPERATIONS) - set(CASES) == RANDOM | UNSET
     assert set(CASES) <= set(OPERATIONS)
 
