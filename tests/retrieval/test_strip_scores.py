@@ -5,7 +5,6 @@ from torch import Tensor
 
 from smdt.retrieval import strip_scores
 from smdt.retrieval.matching import (
-    aligned_scores,
     circular_scores,
     normalise_queries,
     normalise_references,
@@ -58,10 +57,39 @@ def test_aligned_scores_turn_queries_to_north_and_compare_what_they_see(kept: in
     scores = AlignedScores(
         QueryStrips(queries, seen, heading), ready_references(references, remove_mean=False)
     )
-    turned = turn_strips(queries, heading)
-    mask = turn_strips(seen.expand(7, -1)[:, None].float(), heading)[:, 0] > 0.5
-    want = aligned_scores(normalise_queries(turned, mask), normalise_references(references), mask)
-    torch.testing.assert_close(scores(ALL, slice(0, 9)), want, atol=1e-6, rtol=0)
+    mask = seen.expand(7, -1)
+    offered = normalise_references(references)
+    turns = circular_scores(normalise_queries(queries, mask), offered, mask)
+    found = scores(ALL, slice(0, 9))
+    whole = (heading % 22.5) == 0  # of whole columns a known heading is one of the turns of an unknown one
+    number = torch.nonzero(whole)[:, 0]
+    assert len(number) == 5
+    torch.testing.assert_close(
+        found[number], turns[number, :, (heading[number] / 22.5).long()], atol=1e-6, rtol=0
+    )
+    for query in torch.nonzero(~whole)[:, 0]:
+        shift = float(heading[query]) / 22.5
+        low, part = int(shift), shift - int(shift)
+        asked = turn_strips((queries * mask[:, None])[query, None], heading[query, None])[0]
+        energy = offered.square().sum(1)
+        compared = (1 - part) * (torch.roll(seen.float(), low) * energy).sum(1)
+        compared += part * (torch.roll(seen.float(), low + 1) * energy).sum(1)
+        want = (asked * offered).sum((1, 2)) / (asked.norm() * compared.sqrt())
+        torch.testing.assert_close(found[query], want, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("mean_of", ["columns", "set"])
+def test_what_lies_beyond_a_photo_s_edges_tells_nothing_of_it(mean_of: str) -> None:
+    queries, references, seen = strips(7, 3), strips(9, 4), centre(5)
+    heading = torch.linspace(0.0, 340.0, 7)
+    ready = ready_references(references, remove_mean=False)
+
+    def scored(queries: Tensor) -> Tensor:
+        mean = QueryStrips(queries, seen, heading).mean_of_set() if mean_of == "set" else torch.ones(5, 1)
+        return AlignedScores(QueryStrips(queries, seen, heading, mean), ready)(ALL, slice(0, 9))
+
+    elsewhere = torch.where(seen, queries, 100.0)
+    torch.testing.assert_close(scored(queries), scored(elsewhere), atol=1e-5, rtol=0)
 
 
 def test_convention_a_query_that_faces_east_is_the_reference_rolled_by_a_quarter() -> None:

@@ -25,6 +25,7 @@ from smdt.retrieval.matching import (
     best_turn,
     circular_scores,
     normalise_references,
+    turn_mask,
     turn_strips,
 )
 from smdt.retrieval.models import fingerprint
@@ -128,7 +129,7 @@ class DescriptorIndex:
         scores, headings = [], []
         if heading_deg is not None:
             queries = turn_strips(queries, heading_deg)
-            mask = None if mask is None else turn_strips(mask[:, None].float(), heading_deg)[:, 0] > 0.5
+            mask = None if mask is None else turn_mask(mask, heading_deg)
         step = max(1, _CHUNK_ELEMENTS // (self.strips.shape[1] * self.strips.shape[2] + 64 * len(queries)))
         for part in torch.split(self.strips, step):
             if heading_deg is None:

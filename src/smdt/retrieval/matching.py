@@ -143,3 +143,20 @@ def turn_strips(strips: Tensor, heading_deg: Tensor) -> Tensor:
     phase = torch.exp(-2j * torch.pi * frequency[None] * shift[:, None] / width)
     turned: Tensor = torch.fft.irfft(_spectrum(strips) * phase[:, None], n=width)
     return turned
+
+
+def turn_mask(mask: Tensor, heading_deg: Tensor) -> Tensor:
+    """What queries see (Q, W) of known headings (Q,), turned as :func:`turn_strips` turns their strips.
+
+    Returns:
+        (Q, W) float32, the share of each column that a query sees: where it is turned by a part of a column, its edges
+        lie within one.
+    """
+    width = mask.shape[-1]
+    shift = heading_deg.to(mask.device, torch.float32) / 360.0 * width
+    whole = shift.floor()
+    part = (shift - whole)[:, None]
+    column = (torch.arange(width, device=mask.device) - whole.long()[:, None]) % width
+    seen = mask.float()
+    turned: Tensor = (1 - part) * seen.gather(1, column) + part * seen.gather(1, (column - 1) % width)
+    return turned

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from smdt.retrieval.matching import normalise_queries, turn_strips
+from smdt.retrieval.matching import normalise_queries, turn_mask, turn_strips
 from smdt.retrieval.ranking import NearTies, ScoreBlock, slices
 
 QUERY_CHUNK, REFERENCE_CHUNK = 256, 1024
@@ -48,7 +48,7 @@ class QueryStrips:
         return len(self.strips)
 
     def __call__(self, part: slice) -> tuple[Tensor, Tensor]:
-        """Strips (q, C, W) float32 of unit norm over what they see, and masks (q, W)."""
+        """Strips (q, C, W) float32 of unit norm over what they see, and the share (q, W) they see of each column."""
         key = (part.start, part.stop)
         if key not in self._last:
             ready = self.ready(part)
@@ -57,26 +57,38 @@ class QueryStrips:
         return self._last[key]
 
     def ready(self, part: slice | Tensor) -> tuple[Tensor, Tensor]:
-        """The same of a slice, or of the numbers of some queries (q,); not kept."""
-        strips, mask = self.turned(part)
-        return normalise_queries(strips if self.mean is None else strips - self.mean, mask), mask
+        """The same of a slice, or of the numbers of some queries (q,); not kept.
 
-    def turned(self, part: slice | Tensor) -> tuple[Tensor, Tensor]:
-        """Strips (q, C, W) float32 with their centre north where headings are known, and masks (q, W)."""
+        What a query does not see is taken away before it is turned, so that no column mixes both.
+        """
         strips = self.strips[part].float()
-        mask = self.seen.expand(len(strips), -1)
-        if self.heading_deg is None or not bool(self.heading_deg[part].any()):
-            return strips, mask
-        heading = self.heading_deg[part]
-        return turn_strips(strips, heading), turn_strips(mask[:, None].float(), heading)[:, 0] > 0.5
+        seen, heading = self._seen(len(strips)), self._heading(part)
+        if self.mean is not None:
+            strips = strips - (self.mean if heading is None else turn_strips(self.mean[None], -heading))
+        if heading is None:
+            return normalise_queries(strips, seen), seen
+        turned = turn_strips(strips * seen[:, None], heading)
+        return normalise_queries(turned), turn_mask(seen, heading)
+
+    def _seen(self, count: int) -> Tensor:
+        return self.seen.float().expand(count, -1)
+
+    def _heading(self, part: slice | Tensor) -> Tensor | None:
+        """By how much to turn queries (q,); None where there is nothing to turn."""
+        heading = None if self.heading_deg is None else self.heading_deg[part]
+        return None if heading is None or not bool(heading.any()) else heading
 
     def mean_of_set(self) -> Tensor:
         """The mean over queries that see a column: (C, W) where headings are known, else (C, 1) over all columns."""
         total = torch.zeros(self.strips.shape[1:], dtype=torch.float64)
         count = torch.zeros(self.strips.shape[2], dtype=torch.float64)
         for part in slices(len(self), _PART):
-            strips, mask = self.turned(part)
-            total += (strips * mask[:, None]).sum(0, dtype=torch.float64)
+            strips = self.strips[part].float()
+            mask, heading = self._seen(len(strips)), self._heading(part)
+            strips = strips * mask[:, None]
+            if heading is not None:
+                strips, mask = turn_strips(strips, heading), turn_mask(mask, heading)
+            total += strips.sum(0, dtype=torch.float64)
             count += mask.sum(0)
         if self.heading_deg is None:
             total, count = total.sum(1, keepdim=True), count.sum()[None]
