@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from smdt.app.condition_table import condition_table
 from smdt.data.pairs import PairSplit, Query, Reference
 from smdt.errors import ConfigError, DatasetError
-from smdt.evaluate import Condition, EvaluateConfig, Evaluation, evaluate
+from smdt.evaluate import Condition, EvaluateConfig, Evaluation, covering, evaluate
 from smdt.geometry.mapping import aerial_grid, map_aerial
 from smdt.retrieval.siamese import SiameseConfig
 
@@ -147,6 +148,29 @@ def test_semi_positives_are_never_nearer(tmp_path: Path) -> None:
     assert plain.ranks[0] > 0  # its own picture, reference 0, is nearer than the reference it is said to have
     assert int(lenient.ranks[0]) == int(plain.ranks[0]) - 1
     assert lenient.ranks[1:].tolist() == plain.ranks[1:].tolist()
+    assert "hit rate" not in plain.recalls
+
+
+def test_the_hit_rate_counts_semi_positives_that_come_first(tmp_path: Path) -> None:
+    mapped = noise(6)
+    ground = mapped[:4]  # query i shows reference i
+    positive = np.array([0, 5, 5, 5])
+    semi = np.array([[-1, -1], [1, -1], [4, 2], [4, -1]])
+    split = replace(
+        make_split(tmp_path, ground, mapped), dataset="vigor", positive=positive, semi_positives=semi
+    )
+    found = judged(split)
+    assert found.best.tolist() == [0, 1, 2, 3]
+    assert found.recalls["hit rate"] == 75.0  # the true one, two semi-positives, and a stranger
+    assert found.recalls["R@1"] == 100.0 * float((found.ranks == 0).float().mean())
+    interval = found.recall_intervals["hit rate"]
+    assert interval.low < 75.0 < interval.high
+    assert "hit rate" in condition_table([found]).header
+
+
+def test_nothing_covers_a_place_that_has_no_reference() -> None:
+    nothing = np.array([-1])
+    assert not covering(nothing, nothing, nothing[:, None]).any()
 
 
 def test_any_reference_within_the_radius_is_a_hit(tmp_path: Path) -> None:

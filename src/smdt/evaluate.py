@@ -24,7 +24,7 @@ from smdt.retrieval.aerial_views import ground_view_of
 from smdt.retrieval.centres import centres_m, points_a_side
 from smdt.retrieval.embedding import embed_mapped
 from smdt.retrieval.encoder import Encoder
-from smdt.retrieval.intervals import Intervals, error_intervals, recall_intervals
+from smdt.retrieval.intervals import Intervals, error_intervals, recall_intervals, share_interval
 from smdt.retrieval.metrics import (
     DISTANCE_LIMITS_M,
     HEADING_LIMITS_DEG,
@@ -42,6 +42,8 @@ Floats = npt.NDArray[np.float64]
 
 FIELDS_OF_VIEW_DEG = (360.0, 180.0, 90.0, 70.0)
 """The views that the field reports, widest first."""
+HIT_RATE = "hit rate"
+"""The name of VIGOR's hit rate among the recalls; see :func:`covering`."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class Condition:
     Attributes:
         field_of_view_deg: what queries see.
         heading_known: whether north is in the centre of what they see, or matching has to find the heading.
-        recalls: R@1, R@5, R@10, R@1% in percent.
+        recalls: R@1, R@5, R@10, R@1% in percent; where there are semi-positives the hit rate too.
         recall_intervals: their 95 % intervals.
         metres: from the truth to the reference that came first: median, mean, shares within some metres in percent;
             empty where no place is known.
@@ -226,6 +228,12 @@ def evaluate(
             found = condition_figures(
                 ranking, len(references) // side**2, off_m, heading_deg, split.positive, config.seed
             )
+            if split.semi_positives is not None:
+                covers = covering(ranking.best.numpy(), split.positive, split.semi_positives)
+                found["recalls"][HIT_RATE] = 100.0 * float(covers.mean())
+                found["recall_intervals"][HIT_RATE] = share_interval(
+                    int(covers.sum()), count, seed=config.seed
+                )
             conditions.append(Condition(field_of_view_deg=wide_deg, heading_known=known, **found))
     facts = _facts(model, split, config)
     facts |= {"shortlist": config.shortlist if shortlisted else 0}
@@ -304,6 +312,24 @@ def condition_figures(
         found[name] = error_summary(errors, unit, limits) if errors.size else {}
         found[f"{name}_intervals"] = error_intervals(errors, unit, limits, seed=seed) if errors.size else {}
     return found
+
+
+def covering(
+    best: npt.NDArray[np.int64], positive: npt.NDArray[np.int64], semi_positives: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Whether what came first shows the query's place, as its true reference or as a semi-positive of it.
+
+    Its share is VIGOR's hit rate (Zhu, Yang and Chen, VIGOR: Cross-View Image Geo-localization beyond One-to-one
+    Retrieval, CVPR 2021), which recalls do not tell: there semi-positives count neither way.
+
+    Args:
+        best: (Q,) the reference that came first.
+        positive: (Q,) each query's own reference.
+        semi_positives: (Q, M), padded with -1.
+    """
+    shows = np.column_stack([positive, semi_positives])
+    covers: npt.NDArray[np.bool_] = ((shows == best[:, None]) & (shows >= 0)).any(axis=1)
+    return covers
 
 
 def true_references(split: PairSplit) -> Tensor | PairsOf:
