@@ -99,3 +99,14 @@ def test_a_flat_photo_is_embedded_with_what_the_model_wants_beyond_its_edges(
     assert found.field_of_view_deg == 90.0
     black = float((embedded[0].amax((0, 1)) == 0).float().mean())
     assert black == 0.0 if beyond == "mirror" else 0.7 <= black <= 0.8
+    above_and_below = float((embedded[0].amax(0) == 0).float().mean()) - black
+    assert above_and_below == 0.0 if beyond == "mirror" else above_and_below > 0.05
+
+
+def test_a_heading_known_within_degrees_is_tried_around_itself(model: Encoder, photo: Path) -> None:
+    index = index_of(model, photo)
+    config = LocateConfig(heading_deg=70.0, heading_within_deg=20.0, panorama=True)
+    [found] = locate([photo], index, model, config)
+    assert found.candidates[0].tile == TRUE
+    assert found.candidates[0].heading_deg == HEADING_DEG
+    assert all(50.0 <= one.heading_deg <= 90.0 for one in found.candidates)

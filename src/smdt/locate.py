@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from smdt.errors import ConfigError, ImageryError
 from smdt.geometry.geodesy import offset_position
 from smdt.geometry.panorama import PanoramaFrame, turn_panorama
-from smdt.imagery.photo import load_photo, photo_to_frame
+from smdt.imagery.photo import Photo, load_photo, photo_to_frame
 from smdt.index.store import DescriptorIndex
-from smdt.retrieval.embedding import centre_queries, embed_ground, filled_beyond
+from smdt.retrieval.embedding import centre_queries, embed_ground, filled_photo
 from smdt.retrieval.encoder import Encoder
 from smdt.retrieval.matching import normalise_queries
 
@@ -79,6 +81,8 @@ class LocateConfig:
 
     Attributes:
         heading_deg: azimuth of the photos' centre, if it is known; found otherwise.
+        heading_within_deg: how far off that may be, as a compass is; the heading is then found within it. Without
+            ``heading_deg`` it says so of the azimuth that each photo notes (EXIF). None: ``heading_deg`` is exact.
         field_of_view_deg: of flat photos; from EXIF unless given.
         panorama: whether photos are 360° panoramas; told from the file unless given.
         pitch_deg: elevation of flat photos' optical axis.
@@ -89,12 +93,22 @@ class LocateConfig:
     """
 
     heading_deg: float | None = None
+    heading_within_deg: float | None = None
     field_of_view_deg: float | None = None
     panorama: bool | None = None
     pitch_deg: float = 0.0
     top: int = 5
     apart_m: float = 25.0
     shortlist: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what no heading can be within."""
+        if self.heading_within_deg is not None and not 0.0 <= self.heading_within_deg <= 180.0:
+            raise ConfigError(
+                f"a heading cannot lie within {self.heading_within_deg:g}° of another",
+                where="--heading-within-deg",
+                remedy="give 0 to 180",
+            )
 
 
 def locate(
@@ -114,7 +128,8 @@ def locate(
         progress: called with photos done and photos in all.
 
     Raises:
-        ImageryError: if a photo cannot be read, or a flat one's field of view is not known.
+        ImageryError: if a photo cannot be read, a flat one's field of view is not known, or one notes no azimuth whose
+            nearness is to be searched.
     """
     config = config or LocateConfig()
     found = []
@@ -133,33 +148,59 @@ def score_tiles(
 ) -> tuple[Tensor, Tensor, float]:
     """Scores (N,) of all tiles for a photo, the heading (N,) in degrees of each, and the photo's field of view."""
     frame = PanoramaFrame(model.config.height_px, model.config.width_px)
+    loaded = load_photo(photo)
     placed = photo_to_frame(
-        load_photo(photo),
+        loaded,
         frame,
         fov_deg=config.field_of_view_deg,
         panorama=config.panorama,
         pitch_deg=config.pitch_deg,
     )
-    heading = None if config.heading_deg is None else torch.tensor([config.heading_deg])
+    heading_deg = heading_of(loaded, config)
+    heading = None if heading_deg is None else torch.tensor([heading_deg])
     seen = placed.mask.any(0)
-    image = filled_beyond(model.config, placed.image, seen)
+    image = filled_photo(model.config, placed.image, placed.mask)
     if not model.finds_heading:
-        scores, headings = _score_turned(image, index, model, heading)
+        scores, headings = _score_turned(image, index, model, heading, config.heading_within_deg)
         return scores, headings, placed.field_of_view_deg
     strip = embed_ground(model, image[None])
     columns = seen.view(model.columns, -1).float().mean(1) > 0.5
     strip = normalise_queries(centre_queries(model, strip), columns[None])
     shortlist = config.shortlist if len(index) > SHORTLIST_FROM else 0
-    scores, headings = index.search(strip, columns[None], heading, shortlist)
+    scores, headings = index.search(strip, columns[None], heading, shortlist, config.heading_within_deg)
     return scores[0], headings[0], placed.field_of_view_deg
 
 
+def heading_of(photo: Photo, config: LocateConfig) -> float | None:
+    """The azimuth that a photo is known to look along, or about: the config's, or the one it notes; None for neither.
+
+    Raises:
+        ImageryError: if it should note one and does not.
+    """
+    if config.heading_deg is not None or config.heading_within_deg is None:
+        return config.heading_deg
+    if photo.heading_deg is None:
+        raise ImageryError(
+            "notes no azimuth (EXIF GPSImgDirection) that its heading could be near",
+            where=photo.path,
+            remedy="give --heading-deg, or leave --heading-within-deg out",
+        )
+    return photo.heading_deg
+
+
 def _score_turned(
-    image: Tensor, index: DescriptorIndex, model: Encoder, heading_deg: Tensor | None
+    image: Tensor,
+    index: DescriptorIndex,
+    model: Encoder,
+    heading_deg: Tensor | None,
+    within_deg: float | None,
 ) -> tuple[Tensor, Tensor]:
     """Scores and headings (N,) by a model of one global descriptor: the photo turned north by each heading tried."""
     if heading_deg is None:
         heading_deg = torch.arange(HEADINGS_TRIED) * (360.0 / HEADINGS_TRIED)
+    elif within_deg:
+        tried = 2 * math.ceil(within_deg * HEADINGS_TRIED / 360.0) + 1
+        heading_deg = torch.remainder(heading_deg + torch.linspace(-within_deg, within_deg, tried), 360.0)
     turned = torch.stack([turn_panorama(image, -float(heading)) for heading in heading_deg])
     strips = normalise_queries(centre_queries(model, embed_ground(model, turned)))
     scores, best = index.search(strips, None, torch.zeros(len(strips)))[0].max(dim=0)

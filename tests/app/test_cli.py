@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from PIL import Image
+from PIL import ExifTags, Image
 
 from smdt.app.cli import cli
 from smdt.errors import SmdtError
@@ -74,6 +74,53 @@ def test_a_known_heading_is_kept(workplace: Path, tiny_model_folder: Path, tmp_p
     assert result.exit_code == 0, result.output
     for record in json.loads((tmp_path / "a.json").read_text()):
         assert {candidate["heading_deg"] for candidate in record["candidates"]} == {77.0}
+
+
+def test_a_compass_leaves_some_degrees_to_find(
+    workplace: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    given = ("--heading-deg", 350, "--heading-within-deg", 15, "--json", tmp_path / "a.json")
+    result = located(workplace, tiny_model_folder, *given, "--report", tmp_path / "a.html")
+    assert result.exit_code == 0, result.output
+    for record in json.loads((tmp_path / "a.json").read_text()):
+        for candidate in record["candidates"]:
+            assert (candidate["heading_deg"] + 25.0) % 360.0 <= 30.0  # 335° to 5°
+    assert "found within 15° of 350°" in (tmp_path / "a.html").read_text()
+
+
+def test_the_azimuth_in_a_photo_is_used_where_its_error_is_given(
+    workplace: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    tag = ExifTags.GPS
+    exif.get_ifd(ExifTags.IFD.GPSInfo).update(
+        {
+            tag.GPSLatitude: (0.0, 0.0, 3.6),
+            tag.GPSLatitudeRef: "N",
+            tag.GPSLongitude: (0.0, 0.0, 3.6),
+            tag.GPSLongitudeRef: "E",
+            tag.GPSImgDirection: 120.0,
+        }
+    )
+    photo = tmp_path / "noted.jpg"
+    Image.open(workplace / "photo-0.jpg").save(photo, exif=exif)
+    common = ("locate", photo, "--index", workplace / "town.index", "--model", tiny_model_folder)
+    written = ("--json", tmp_path / "a.json", "--geojson", tmp_path / "a.geojson")
+    result = smdt(*common, "--heading-within-deg", 10, *written)
+    assert result.exit_code == 0, result.output
+    (record,) = json.loads((tmp_path / "a.json").read_text())
+    assert all(110.0 <= candidate["heading_deg"] <= 130.0 for candidate in record["candidates"])
+    for point in json.loads((tmp_path / "a.geojson").read_text())["features"]:
+        assert point["properties"].get("heading_error_deg") is None  # what was used judges nothing
+
+
+def test_a_photo_without_an_azimuth_and_a_compass_off_by_too_much_are_refused(
+    workplace: Path, tiny_model_folder: Path
+) -> None:
+    with pytest.raises(SmdtError, match=r"photo-0.jpg: notes no azimuth.*--heading-deg"):
+        located(workplace, tiny_model_folder, "--heading-within-deg", 10)
+    with pytest.raises(SmdtError, match="within 200°"):
+        located(workplace, tiny_model_folder, "--heading-within-deg", 200)
 
 
 def test_a_flat_photo_needs_its_field_of_view(

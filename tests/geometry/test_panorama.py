@@ -19,6 +19,7 @@ from smdt.geometry.panorama import (
     crop_elevation,
     crop_field_of_view,
     field_of_view_from_focal_length,
+    mirror_above_and_below,
     mirror_beyond,
     place_flat_photo,
     turn_panorama,
@@ -279,6 +280,21 @@ def test_what_a_photo_does_not_show_mirrors_what_it_does(seen: list[int], expect
     filled = mirror_beyond(panorama, mask)
     assert filled.shape == panorama.shape
     assert filled[1, 2, 0].tolist() == expected
+
+
+def test_rows_are_mirrored_above_and_below_in_each_column_by_itself() -> None:
+    rows = torch.arange(7.0)[:, None].expand(7, 4)
+    shown = torch.zeros(7, 4, dtype=torch.bool)
+    shown[2:5, 0] = True
+    shown[:, 1] = True
+    shown[3, 2] = True
+    filled = mirror_above_and_below(10 * torch.arange(3.0)[:, None, None] + rows, shown)
+    assert filled.shape == (3, 7, 4)
+    assert filled[0, :, 0].tolist() == [3, 2, 2, 3, 4, 4, 3]
+    assert filled[0, :, 1].tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert filled[0, :, 2].tolist() == [3] * 7
+    assert filled[0, :, 3].tolist() == [0, 1, 2, 3, 4, 5, 6]  # nothing is shown there
+    assert torch.equal(filled[2], filled[0] + 20)
 
 
 @pytest.mark.parametrize("turn", [0, 5, 11])

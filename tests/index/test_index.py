@@ -56,6 +56,18 @@ def test_a_known_heading_is_used_as_given(index: DescriptorIndex) -> None:
     assert bool((headings == 90.0).all())
 
 
+def test_a_heading_known_within_degrees_is_found_there_and_nowhere_else(index: DescriptorIndex) -> None:
+    turned = torch.roll(index.strips.float(), -2, dims=-1)  # a quarter turn, facing east
+    scores, headings = index.search(turned, heading_deg=torch.full((36,), 75.0), within_deg=20.0)
+    torch.testing.assert_close(scores.diagonal(), torch.ones(36), atol=5e-3, rtol=0)
+    assert bool(((headings >= 55.0) & (headings <= 95.0)).all())
+    everywhere, _ = index.search(turned)
+    assert bool((scores <= everywhere + 1e-6).all())
+    wrong, headings = index.search(turned, heading_deg=torch.full((36,), 270.0), within_deg=20.0)
+    assert bool(((headings >= 250.0) & (headings <= 290.0)).all())
+    assert bool((wrong.diagonal() < scores.diagonal()).all())
+
+
 def test_searching_in_chunks_changes_nothing(index: DescriptorIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     queries = index.strips.float()[:3]
     whole = index.search(queries)

@@ -9,10 +9,12 @@ from smdt.retrieval.matching import (
     aligned_scores,
     best_turn,
     circular_scores,
+    held_within,
     mean_turn,
     normalise_queries,
     normalise_references,
     turn_strips,
+    turns_within,
 )
 
 WIDTH = 32
@@ -106,6 +108,27 @@ def bump(peak_deg: Sequence[float], height: Sequence[float], width_deg: float = 
 def away_deg(found: torch.Tensor, wanted: Sequence[float]) -> float:
     """The largest angle between headings."""
     return float(angular_error(found.numpy(), np.array(wanted)).max())
+
+
+def test_turns_are_chosen_from_those_allowed_and_still_refined() -> None:
+    scores = bump([40.0], [0.5]) + bump([203.0], [0.6])
+    near = turns_within(torch.tensor([30.0]), 15.0, WIDTH)
+    assert torch.nonzero(near[0])[:, 0].tolist() == [1, 2, 3, 4]  # 11.25° to 45°
+    score, heading = best_turn(scores, near)
+    assert away_deg(heading, [40.0]) < 2.0
+    assert 0.45 < float(score) < 0.51
+    assert away_deg(best_turn(scores)[1], [203.0]) < 2.0
+
+
+def test_turns_near_north_lie_on_both_sides_of_it_and_one_is_always_allowed() -> None:
+    near = turns_within(torch.tensor([358.0, 5.0]), 12.0, WIDTH)
+    assert torch.nonzero(near[0])[:, 0].tolist() == [0, 1, 31]
+    assert bool(turns_within(torch.arange(0.0, 360.0, 0.5), 0.0, WIDTH).any(1).all())
+
+
+def test_a_heading_is_held_within_degrees_of_another_the_short_way_round() -> None:
+    found, around = torch.tensor([350.0, 20.0, 3.0]), torch.tensor([10.0, 350.0, 358.0])
+    assert away_deg(held_within(found, around, 10.0), [0.0, 0.0, 3.0]) < 1e-4
 
 
 def test_one_strip_s_heading_is_its_peak_wherever_it_lies() -> None:

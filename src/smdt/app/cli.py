@@ -97,6 +97,11 @@ def index_info(folder: Path) -> None:
 @click.option("--index", "index_folder", type=_FILE, required=True, help="Made by `smdt index build`.")
 @click.option("--model", help="The index's own unless given.")
 @click.option("--heading-deg", type=float, help="Azimuth of the photos' centre, if known (a compass).")
+@click.option(
+    "--heading-within-deg",
+    type=float,
+    help="How far off --heading-deg may be, or, without it, the azimuths in the photos' EXIF.  [default: exact]",
+)
 @click.option("--fov-deg", type=float, help="Horizontal field of view of flat photos.  [default: EXIF]")
 @click.option("--panorama/--flat", default=None, help="What the photos are.  [default: told from the file]")
 @click.option("--pitch-deg", type=float, default=0.0, help="How far flat photos look up.", show_default=True)

@@ -44,6 +44,7 @@ def locate_photos(
     index_folder: Path,
     model: str | None,
     heading_deg: float | None,
+    heading_within_deg: float | None,
     fov_deg: float | None,
     panorama: bool | None,
     pitch_deg: float,
@@ -59,6 +60,10 @@ def locate_photos(
     from smdt.imagery.photo import load_photo
     from smdt.locate import locate
 
+    shown = max(top, 5) if report else top
+    config = LocateConfig(
+        heading_deg, heading_within_deg, fov_deg, panorama, pitch_deg, shown, shortlist=shortlist
+    )
     for photo in photos:
         if not photo.is_file():
             raise ImageryError("there is no such photo", where=photo, remedy="check the path")
@@ -66,11 +71,13 @@ def locate_photos(
     loaded = load_model(model or info.model)
     index = open_index(index_folder)
     index.check_model(loaded, index_folder)
-    shown = max(top, 5) if report else top
-    config = LocateConfig(heading_deg, fov_deg, panorama, pitch_deg, shown, shortlist=shortlist)
     with progress_bar("locating photos") as advance:
         results = locate(photos, index, loaded, config, advance)
     truths = [exif_truth(load_photo(photo)) for photo in photos]
+    if (
+        heading_deg is None and heading_within_deg is not None
+    ):  # the azimuths noted were used: they judge nothing
+        truths = [truth and Truth(truth.latitude_deg, truth.longitude_deg) for truth in truths]
     print_located(results, truths)
     if any(truths):
         console().print(

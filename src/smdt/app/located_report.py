@@ -62,14 +62,23 @@ def write_located_report(
             ]
             picture = load_photo(result.photo).image
             photos.append(ReportPhoto(result, picture, tiles, truth, result.field_of_view_deg))
-    heading = settings.config.heading_deg
     facts = {
         "Model": info.model,
         "Aerial mapping": info.mapping,
         "Imagery": settings.imagery.name,
         "Tiles": f"{len(index)} of {info.tile_side_m:g} m, every {info.stride_m:g} m",
-        "Heading": "found by matching" if heading is None else f"given, {heading:g}°",
+        "Heading": _heading_text(settings.config),
         "Written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         **settings.facts,
     }
     write_report(path, aerial_map, photos, title=settings.title, facts=facts, notes=settings.notes)
+
+
+def _heading_text(config: LocateConfig) -> str:
+    """Where headings come from, in words."""
+    heading, within = config.heading_deg, config.heading_within_deg
+    if within is None:
+        return "found by matching" if heading is None else f"given, {heading:g}°"
+    return f"found within {within:g}° of " + (
+        "the azimuth each photo notes" if heading is None else f"{heading:g}°"
+    )

@@ -123,6 +123,28 @@ def mirror_beyond(panorama: Tensor, seen: Tensor) -> Tensor:
     return panorama[..., torch.remainder(within + first, width)]
 
 
+def mirror_above_and_below(panorama: Tensor, shown: Tensor) -> Tensor:
+    """Fill what a photo does not show of the frame's height with its own rows, mirrored at its edges again and again.
+
+    A flat photo shows less of the height than panoramas do, and at its sides less than in its middle.
+
+    Args:
+        panorama: (…, H, W).
+        shown: (H, W) True where the photo shows something: rows in a row, in each column that shows any.
+
+    Returns:
+        A panorama of the same shape; columns that show nothing are left.
+    """
+    height, width = shown.shape
+    row = torch.arange(height, device=shown.device)[:, None].expand(height, width)
+    first = torch.where(shown, row, height).amin(0)
+    kept = shown.sum(0).clamp_min(1)
+    way = torch.remainder(row - first, 2 * kept)
+    within = first + torch.where(way < kept, way, 2 * kept - 1 - way)
+    chosen = torch.where(shown.any(0), within, row)
+    return panorama.gather(-2, chosen.expand(panorama.shape))
+
+
 def turn_panorama(panorama: Tensor, degrees: float) -> Tensor:
     """Turn a 360° panorama (…, H, W) by whole columns; its centre looks ``degrees`` further clockwise."""
     width = panorama.shape[-1]

@@ -24,9 +24,11 @@ from smdt.retrieval.matching import (
     aligned_scores,
     best_turn,
     circular_scores,
+    held_within,
     normalise_references,
     turn_mask,
     turn_strips,
+    turns_within,
 )
 from smdt.retrieval.models import fingerprint
 from smdt.retrieval.rotation_key import RotationKeys, turned_pairs
@@ -110,6 +112,7 @@ class DescriptorIndex:
         mask: Tensor | None = None,
         heading_deg: Tensor | None = None,
         shortlist: int = 0,
+        within_deg: float | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Score every tile for every query: exact, in chunks of bounded memory.
 
@@ -119,6 +122,8 @@ class DescriptorIndex:
             heading_deg: (Q,) known headings; found by circular correlation unless given.
             shortlist: for queries that see the whole circle and whose heading is not known, score only so many tiles,
                 those of the nearest rotation-free keys; the others get -inf. 0 scores all.
+            within_deg: how far off the known headings may be: the best turn within that is found by correlation. None:
+                they are exact.
 
         Returns:
             Scores (Q, N) and headings (Q, N) in degrees.
@@ -127,16 +132,22 @@ class DescriptorIndex:
         if heading_deg is None and whole and 0 < shortlist < len(self):
             return self._search_shortlist(queries, shortlist)
         scores, headings = [], []
-        if heading_deg is not None:
+        near = None
+        if heading_deg is not None and within_deg is not None:
+            near = turns_within(heading_deg, within_deg, queries.shape[-1])[:, None]
+        elif heading_deg is not None:
             queries = turn_strips(queries, heading_deg)
             mask = None if mask is None else turn_mask(mask, heading_deg)
         step = max(1, _CHUNK_ELEMENTS // (self.strips.shape[1] * self.strips.shape[2] + 64 * len(queries)))
         for part in torch.split(self.strips, step):
             if heading_deg is None:
                 score, heading = best_turn(circular_scores(queries, part, mask))
-            else:
+            elif within_deg is None:
                 score = aligned_scores(queries, part, mask)
                 heading = heading_deg[:, None].expand_as(score)
+            else:
+                score, heading = best_turn(circular_scores(queries, part, mask), near)
+                heading = held_within(heading, heading_deg[:, None], within_deg)
             scores.append(score)
             headings.append(heading)
         return torch.cat(scores, dim=1), torch.cat(headings, dim=1)

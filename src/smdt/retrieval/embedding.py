@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from smdt.geometry.panorama import mirror_beyond
+from smdt.geometry.panorama import mirror_above_and_below, mirror_beyond
 from smdt.retrieval.aerial_views import aerial_views
 from smdt.retrieval.encoder import Encoder, EncoderConfig
 
@@ -27,6 +27,19 @@ def filled_beyond(config: EncoderConfig, panoramas: Tensor, seen: Tensor) -> Ten
         seen: (W,) True for the columns in which they show something.
     """
     return mirror_beyond(panoramas, seen) if config.beyond == "mirror" else panoramas
+
+
+def filled_photo(config: EncoderConfig, panorama: Tensor, shown: Tensor) -> Tensor:
+    """A panorama (3, H, W), black where a photo shows nothing, as a model wants it above, below and beside the photo.
+
+    Args:
+        config: of the model that will embed it.
+        panorama: the photo in the panorama's frame.
+        shown: (H, W) True where it shows something.
+    """
+    if config.beyond == "mirror":
+        panorama = mirror_above_and_below(panorama, shown)
+    return filled_beyond(config, panorama, shown.any(0))
 
 
 @torch.inference_mode()

@@ -50,8 +50,8 @@ class EncoderConfig:
             tile and Ig′, and the strip of Ig′ is added with a learned weight for each channel, 0 in a new model.
         cgan: the dual conditional GAN that makes Ig′: one that ships, or a folder, seen from the model's own.
         cgan_fingerprint: of that model as it was in training; another one is refused.
-        beyond: what its network sees where a narrow photo shows nothing, ``black`` or ``mirror``, the photo mirrored at
-            its edges; see :func:`smdt.geometry.panorama.mirror_beyond`.
+        beyond: what its network sees where a photo shows nothing, ``black`` or ``mirror``, the photo mirrored at its
+            edges; see :func:`smdt.geometry.panorama.mirror_beyond` and ``mirror_above_and_below``.
         camera_within_m: how far off the tile's centre, east and north each, cameras stood in training; 0: not said.
             Where they may stand further off, a tile is embedded round several points; see
             :mod:`smdt.retrieval.centres`.

@@ -36,6 +36,11 @@ def _wrapped(heading_deg: Tensor) -> Tensor:
     return angle.masked_fill(angle >= 360.0, 0.0)
 
 
+def _off(heading_deg: Tensor, around_deg: Tensor) -> Tensor:
+    """How far clockwise headings are from others, the short way round, in [-180, 180) degrees."""
+    return torch.remainder(heading_deg - around_deg + 180.0, 360.0) - 180.0
+
+
 def _spectrum(signal: Tensor) -> Tensor:
     spectrum: Tensor = torch.fft.rfft(signal.float(), dim=-1)
     return spectrum
@@ -82,18 +87,20 @@ def circular_scores(queries: Tensor, references: Tensor, mask: Tensor | None = N
     return turned
 
 
-def best_turn(scores: Tensor) -> tuple[Tensor, Tensor]:
+def best_turn(scores: Tensor, allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The best score over turns and its heading, refined between columns by a parabola through the peak.
 
     Args:
         scores: (..., W) of :func:`circular_scores`.
+        allowed: bool, to be spread over scores: the turns to choose from, one at least; all unless given.
 
     Returns:
         Score (...) at the best column and heading (...) in [0, 360) degrees; NaN where a strip has one column only, for
         then it has no turn to be found by.
     """
     width = scores.shape[-1]
-    peak, column = scores.max(dim=-1)
+    open_scores = scores if allowed is None else scores.masked_fill(~allowed, -torch.inf)
+    peak, column = open_scores.max(dim=-1)
     if width == 1:
         return peak, torch.full_like(peak, torch.nan)
     left = scores.gather(-1, ((column - 1) % width)[..., None])[..., 0]
@@ -101,6 +108,17 @@ def best_turn(scores: Tensor) -> tuple[Tensor, Tensor]:
     bend = (left - 2 * peak + right).clamp_max(-_SMALL)
     offset = (0.5 * (left - right) / bend).clamp(-0.5, 0.5)
     return peak, _wrapped((column + offset) * (360.0 / width))
+
+
+def turns_within(heading_deg: Tensor, within_deg: float, width: int) -> Tensor:
+    """The turns (Q, W), bool, that lie within some degrees of headings (Q,), give or take half a column."""
+    turn = torch.arange(width, device=heading_deg.device) * (360.0 / width)
+    return _off(turn[None], heading_deg[:, None]).abs() <= within_deg + 180.0 / width
+
+
+def held_within(heading_deg: Tensor, around_deg: Tensor, within_deg: float) -> Tensor:
+    """Headings, in [0, 360), none further than some degrees from those they should be around."""
+    return _wrapped(around_deg + _off(heading_deg, around_deg).clamp(-within_deg, within_deg))
 
 
 def mean_turn(scores: Tensor, sharpness: float) -> Tensor:
@@ -127,7 +145,7 @@ def mean_turn(scores: Tensor, sharpness: float) -> Tensor:
     belief = torch.logsumexp(sharpness * fine, dim=0)
     column = torch.arange(width * _FINER, device=scores.device) * (360.0 / (width * _FINER))
     best = column[belief.argmax(dim=-1)]
-    off = torch.remainder(column - best[..., None] + 180.0, 360.0) - 180.0
+    off = _off(column, best[..., None])
     near = torch.softmax(belief.masked_fill(off.abs() > _NEAR_DEG, -torch.inf), dim=-1)
     return _wrapped(best + (near * off).sum(-1))
 
