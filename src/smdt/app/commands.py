@@ -74,9 +74,8 @@ def locate_photos(
     with progress_bar("locating photos") as advance:
         results = locate(photos, index, loaded, config, advance)
     truths = [exif_truth(load_photo(photo)) for photo in photos]
-    if (
-        heading_deg is None and heading_within_deg is not None
-    ):  # the azimuths noted were used: they judge nothing
+    if heading_deg is None and heading_within_deg is not None:
+        # the azimuths noted were used, so they judge nothing
         truths = [truth and Truth(truth.latitude_deg, truth.longitude_deg) for truth in truths]
     print_located(results, truths)
     if any(truths):
