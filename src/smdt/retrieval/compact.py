@@ -13,8 +13,8 @@ a row is not the same in a panorama as in a tile. They begin as nothing, and add
 With mapping ``none`` nothing is aligned: a column of the tile is no azimuth. Then each view has a first convolution of
 its own, and the strip is averaged over its columns into one global descriptor.
 
-The network can be had in two parts: early stages, up to stride 8, and the rest. Each is given what it looks at from
-round the circle, so a picture turned by whole columns gives the strip turned, not only nearly.
+The network can be had in two parts: early stages, up to stride 8, and the rest. Both run round the circle
+(:mod:`smdt.retrieval.round_trunk`), so a picture turned by whole columns gives the strip turned, not only nearly.
 """
 
 from __future__ import annotations
@@ -28,14 +28,12 @@ from torch.nn import functional as F
 
 from smdt.errors import ModelError
 from smdt.retrieval.encoder import VIEWS, Encoder, EncoderConfig, View
+from smdt.retrieval.round_trunk import run_stages, run_stem, runs_round
 from smdt.retrieval.siamese import build_trunk
 
 _WRAP_PX = 32
 _STRIDE = 16
 _FRONT_STRIDE = 8
-_FRONT_REACH, _BACK_REACH = 5, 20  # columns of stride 8 that Lite0's stages look at to either side
-NEAR_REACH = 12
-"""Columns of features that the later stages look at with some weight; see :meth:`Compact.back`."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +122,11 @@ class Compact(Encoder):
             (B, C, W/16), or (B, C, 1) with mapping ``none``; neither centred nor normalised.
         """
         if self.front_stages:
-            return self._back(self._front(images), view, _BACK_REACH)
+            return self._strip(self._late(self._front(images)), view)
         padded = _wrapped(self.normalise_pixels(self._framed(images)), _WRAP_PX)
         features: Tensor = self.trunk(padded)[0]
-        return self._strip(_cut(features, _WRAP_PX // _STRIDE), view)
+        wrapped = _WRAP_PX // _STRIDE
+        return self._strip(features[..., wrapped:-wrapped], view)
 
     def front(self, images: Tensor) -> Tensor:
         """Features of the trunk's early stages: what a training can compute once when these stages do not learn.
@@ -151,28 +150,22 @@ class Compact(Encoder):
 
     def _front(self, images: Tensor) -> Tensor:
         """Early features of three channels."""
-        images = self._framed(images)
-        reach = min(_FRONT_REACH, images.shape[-1] // _FRONT_STRIDE)  # no more than once round
-        features = _wrapped(self.normalise_pixels(images), reach * _FRONT_STRIDE)
-        for stage in self.front_modules():
-            features = stage(features)
-        return _cut(features, reach)
+        trunk: Any = self.trunk
+        images = self.normalise_pixels(self._framed(images))
+        return run_stages(self._stages()[: self.front_stages], run_stem(trunk.conv_stem, trunk.bn1, images))
 
-    def back(self, features: Tensor, reach: int = _BACK_REACH, view: View = "ground") -> Tensor:
+    def back(self, features: Tensor, view: View = "ground") -> Tensor:
         """Strips of what :meth:`front` gives.
 
         Args:
             features: (B, C', H/8, W/8), or of mapped tiles and Ig′ (B, 2C', H/8, W/8).
             view: whose they are.
-            reach: columns from round the circle that are added on both sides, an even number. Fewer are faster and
-                change the columns at the seam: ``NEAR_REACH`` by less than a hundredth, at three quarters of the time.
 
         Returns:
             (B, C, W/16), neither centred nor normalised.
         """
-        if view == "aerial" and self.ground_view_weight is not None:
-            return self.joined(*(self._back(half, view, reach) for half in features.chunk(2, dim=1)))
-        return self._back(features, view, reach)
+        parts = features.chunk(2 if view == "aerial" and self.ground_view_weight is not None else 1, dim=1)
+        return self.head(torch.cat([self._late(one) for one in parts], dim=1), view)
 
     def features(self, images: Tensor) -> Tensor:
         """The trunk's features: what a training can compute once when nothing but the head learns.
@@ -184,7 +177,7 @@ class Compact(Encoder):
             (B, C'', H/16, W/16), or of mapped tiles and Ig′ (B, 2C'', H/16, W/16).
         """
         parts = images.chunk(images.shape[1] // 3, dim=1)
-        return torch.cat([self._late(self._front(one), _BACK_REACH) for one in parts], dim=1)
+        return torch.cat([self._late(self._front(one)) for one in parts], dim=1)
 
     def head(self, features: Tensor, view: View) -> Tensor:
         """Strips (B, C, W/16) of what :meth:`features` gives of a view."""
@@ -192,17 +185,11 @@ class Compact(Encoder):
             return self.joined(*(self._strip(half, view) for half in features.chunk(2, dim=1)))
         return self._strip(features, view)
 
-    def _back(self, features: Tensor, view: View, reach: int) -> Tensor:
-        return self._strip(self._late(features, reach), view)
-
-    def _late(self, features: Tensor, reach: int) -> Tensor:
+    def _late(self, features: Tensor) -> Tensor:
         """The trunk's features of its early ones."""
-        ratio = _STRIDE // _FRONT_STRIDE
-        reach = min(reach, features.shape[-1] // ratio * ratio)
-        features = _wrapped(features, reach)
-        for stage in list(self._stages())[self.front_stages :]:
-            features = stage(features)
-        return _cut(features, reach // ratio)
+        return run_stages(
+            self._stages()[self.front_stages :], features.contiguous(memory_format=torch.channels_last)
+        )
 
     def front_modules(self) -> tuple[nn.Module, ...]:
         """The modules of :meth:`front`, in order; none where the backbone cannot be split."""
@@ -266,16 +253,10 @@ def _wrapped(features: Tensor, columns: int) -> Tensor:
     return padded.contiguous(memory_format=torch.channels_last)
 
 
-def _cut(features: Tensor, columns: int) -> Tensor:
-    """Features (B, C, H, W) without as many columns on both sides."""
-    return features[..., columns:-columns]
-
-
 def _front_stages(trunk: nn.Module) -> int:
-    """How many of a trunk's stages make its features of stride 8; 0 unless it is an EfficientNet of timm's."""
-    from timm.models.efficientnet import EfficientNetFeatures
-
-    if not isinstance(trunk, EfficientNetFeatures) or trunk.feature_hooks is not None:
+    """How many of a trunk's stages make its features of stride 8; 0 unless it can be run in parts."""
+    if not runs_round(trunk):
         return 0
-    by_stride = {one["reduction"]: int(one["stage"]) for one in trunk.feature_info.info}
+    about: Any = trunk.feature_info
+    by_stride = {one["reduction"]: int(one["stage"]) for one in about.info}
     return by_stride.get(_FRONT_STRIDE, 0)

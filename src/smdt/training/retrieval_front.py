@@ -21,7 +21,7 @@ from torch import Tensor
 
 from smdt.alignment.labels import merge_labels
 from smdt.errors import ConfigError
-from smdt.retrieval.compact import NEAR_REACH, Compact
+from smdt.retrieval.compact import Compact
 from smdt.retrieval.embedding import filled_beyond
 from smdt.retrieval.encoder import VIEWS, Encoder, View
 from smdt.training.augmentation import (
@@ -283,7 +283,7 @@ class FrontCache:
         return self._changed(photos, generator), narrow.turned_px[version, rows], mask
 
     def back(self, features: Tensor, view: View, model: Encoder | None = None) -> Tensor:
-        """Strips (B, C, W') of a view's features, fast: at the seam the circle is closed only nearly.
+        """Strips (B, C, W') of a view's features.
 
         Args:
             features: of this front.
@@ -292,7 +292,7 @@ class FrontCache:
         """
         chosen = self.model if model is None else model
         assert isinstance(chosen, Compact)  # no other has a front
-        return chosen.head(features, view) if self.head_alone else chosen.back(features, NEAR_REACH, view)
+        return chosen.head(features, view) if self.head_alone else chosen.back(features, view)
 
     def _versions(self, step: int) -> Tensor:
         """The versions that a step may use: of the world or of the mirrored world, alike in all processes."""
