@@ -4,6 +4,8 @@ import pytest
 from smdt.errors import ConfigError
 from smdt.geometry.geodesy import distance_m
 from smdt.world.layers import Place, Surface
+from smdt.world.palette import Palette
+from smdt.world.streets import PLANS
 from smdt.world.town import STYLES, TownConfig, build_town, style_of
 
 SMALL = TownConfig(seed=5, side_m=240.0, pixel_m=0.5, style="organic")
@@ -82,6 +84,15 @@ def test_each_style_shows_what_it_is_named_for(places: dict[str, Place]) -> None
     urban = {style: share(places[style], Surface.ROAD) for style in ("grid", "radial", "highrise", "organic")}
     assert 0 < max(rural.values()) < min(urban.values())
     assert share(places["rural"], Surface.PAVEMENT) < share(places["grid"], Surface.PAVEMENT)
+
+
+@pytest.mark.parametrize("seed", [32, 3568])
+def test_a_road_with_both_ends_at_sea_keeps_its_stretch_on_land(seed: int) -> None:
+    rng = np.random.default_rng([seed, 20220718])
+    plan = PLANS["coast"](rng, Palette.draw(rng), 700.0, TownConfig().block_m)
+    assert plan.shore is not None
+    for road in plan.roads:
+        assert (plan.shore.inland_m(road.points_m[:, 0], road.points_m[:, 1]) > 0.0).all()
 
 
 @pytest.mark.parametrize("seed", range(4))

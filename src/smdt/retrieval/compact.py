@@ -196,11 +196,11 @@ class Compact(Encoder):
         if not self.front_stages:
             return ()
         trunk: Any = self.trunk
-        return trunk.conv_stem, trunk.bn1, *list(self._stages())[: self.front_stages]
+        return trunk.conv_stem, trunk.bn1, *self._stages()[: self.front_stages]
 
-    def _stages(self) -> nn.Sequential:
-        stages: nn.Sequential = self.trunk.blocks  # type: ignore[assignment]
-        return stages
+    def _stages(self) -> list[nn.Module]:
+        stages: Any = self.trunk.blocks
+        return list(stages)
 
     def _framed(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) of the panorama's size; a square tile is stretched to it."""

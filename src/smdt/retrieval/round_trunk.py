@@ -30,7 +30,8 @@ def runs_round(trunk: nn.Module) -> bool:
 
     if not isinstance(trunk, EfficientNetFeatures) or trunk.feature_hooks is not None:
         return False
-    blocks = [block for stage in trunk.blocks for block in stage]
+    stages: Any = trunk.blocks
+    blocks = [block for stage in stages for block in stage]
     return all(
         type(block).__name__ in _LAYERS
         and getattr(block, "conv_s2d", None) is None
@@ -44,7 +45,7 @@ def run_stem(conv: nn.Conv2d, norm: Any, images: Tensor) -> Tensor:
     return _convolved(conv, norm, _wrapped(images, conv), wrapped=True)
 
 
-def run_stages(stages: Iterable[Iterable[nn.Module]], features: Tensor) -> Tensor:
+def run_stages(stages: Iterable[nn.Module], features: Tensor) -> Tensor:
     """Features behind some stages of a trunk that :func:`runs_round`, of those before them.
 
     Args:
@@ -55,7 +56,7 @@ def run_stages(stages: Iterable[Iterable[nn.Module]], features: Tensor) -> Tenso
         (B, C', H', W'), columns a circle.
     """
     for stage in stages:
-        for block in stage:
+        for block in stage.children():
             features = _block(block, features)
     return features
 
@@ -106,7 +107,7 @@ def _wrapped(features: Tensor, conv: nn.Conv2d) -> Tensor:
 
 def _reach(conv: nn.Conv2d, axis: int, size: int) -> tuple[int, int]:
     """Rows (axis 0) or columns (1) that a convolution looks at before the first and behind the last of some."""
-    from timm.layers import Conv2dSame
+    from timm.layers.conv2d_same import Conv2dSame
 
     reach = conv.dilation[axis] * (conv.kernel_size[axis] - 1)
     if not isinstance(conv, Conv2dSame):

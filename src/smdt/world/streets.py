@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial import Voronoi
 
-from smdt.world.canvas import Floats
+from smdt.world.canvas import Floats, Rasters
 from smdt.world.networks import (
     Random,
     country_roads,
@@ -260,14 +260,23 @@ def plan_coast(rng: Random, palette: Palette, side_m: float, block_m: float) -> 
         elif (away > 0).any():
             points = road.points_m if away[-1] > 0 else road.points_m[::-1]
             away = away if away[-1] > 0 else away[::-1]
+            if away[-1] <= 0:  # both ends lie at sea: the last stretch on land is kept
+                last = int(np.flatnonzero(away > 0)[-1])
+                points = np.concatenate([points[: last + 1], _ashore(points, away, last)[None]])
+                away = np.append(away[: last + 1], away[last])
             first = len(away) - int(np.argmax(away[::-1] <= 0)) - 1
-            t = -away[first] / (away[first + 1] - away[first])
-            start = points[first] + t * (points[first + 1] - points[first])
-            points = np.concatenate([start[None], points[first + 1 :]])
+            points = np.concatenate([_ashore(points, away, first)[None], points[first + 1 :]])
             kept.append(replace(road, points_m=points))
     line = clip_to(shore.line(road_m, 1.2 * side_m), -40.0, side_m + 40.0)
     plan.roads = [*kept, make_road(rng, "street", line, palette.wear, width_m=9.0, centre="double", rank=4)]
     return plan
+
+
+def _ashore(points: Floats, away: Rasters, before: int) -> Floats:
+    """Where a road crosses the shore, between a point and the next: (2,)."""
+    t = -away[before] / (away[before + 1] - away[before])
+    crossing: Floats = points[before] + t * (points[before + 1] - points[before])
+    return crossing
 
 
 PLANS: dict[str, Callable[[Random, Palette, float, float], Plan]] = {
