@@ -3,7 +3,7 @@
 In the panorama's frame a thing stands in about the same row in both views, mapped aerial image and panorama, and has
 about the same colour and grain. So both views share not only the trunk but the head: what is learned of one is true of
 the other, and on real pictures a shared head keeps more of what ImageNet taught than a head for each view
-(``docs/models.md`` has the figures). The head folds features and elevation rows into C channels by one convolution,
+(``docs/compact.md`` has the figures). The head folds features and elevation rows into C channels by one convolution,
 and then lets neighbouring azimuths speak to each other, as what stands near the camera moves sideways when the camera
 is off the tile's centre.
 

@@ -25,7 +25,7 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 HEADING_SHARPNESS = 80.0
 """By how much a better score counts for more where a heading is found; about twice the inverse temperature of
-``compact``, by measurement (``docs/models.md``)."""
+``compact``, by measurement (``docs/compact.md``)."""
 
 
 @dataclass(frozen=True, eq=False)
