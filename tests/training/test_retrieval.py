@@ -68,6 +68,7 @@ def _pairs(batch: int = 4) -> ViewPairs:
         ({"batch": 6, "parts": 4}, "in 4 parts"),
         ({"loss": "hinge"}, "choose from contrast"),
         ({"dataset": "cvusa"}, "--root"),
+        ({"narrow_widths": "few"}, "choose from even, inverse"),
         ({"mining": "place"}, "neighbours already"),
         ({"learning_rate": 0.0}, "--learning-rate"),
         ({"occlusion": 2.0}, "no share"),

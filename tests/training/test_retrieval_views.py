@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from smdt.retrieval.matching import best_turn, circular_scores, normalise_querie
 from smdt.retrieval.siamese import Siamese
 from smdt.training.pairs import ViewPairs, WorldPairs
 from smdt.training.retrieval import RetrievalTraining
-from smdt.training.retrieval_views import ViewMaker
+from smdt.training.retrieval_views import ViewMaker, narrow_width_deg
 from smdt.world.dataset import PairConfig
 
 
@@ -90,6 +91,21 @@ def test_the_curriculum_turns_and_narrows_by_degrees(tmp_path: Path, tiny_model:
         assert masks[0] is not None
         assert masks[1] is not None
         assert torch.equal(masks[0], masks[1])
+
+
+@pytest.mark.parametrize(("widths", "narrow"), [("even", 40 / 290), ("inverse", 0.451)])
+def test_widths_are_drawn_evenly_by_themselves_or_by_one_over_them(
+    tmp_path: Path, tiny_model: Siamese, widths: str, narrow: float
+) -> None:
+    assert narrow_width_deg(0.0, 70.0, widths) == pytest.approx(70.0)
+    assert narrow_width_deg(1.0, 70.0, widths) == pytest.approx(360.0)
+    drawn = [narrow_width_deg((number + 0.5) / 2000, 70.0, widths) for number in range(2000)]
+    assert sum(one < 110.0 for one in drawn) / 2000 == pytest.approx(narrow, abs=2e-3)
+    settings = _settings(tmp_path, narrow_share=1.0, narrowest_deg=70.0, narrow_widths=widths)
+    maker = ViewMaker(settings, tiny_model.config, tiny_model.columns)
+    seen = [maker.seen(360, 1, step, torch.device("cpu")) for step in range(1000)]
+    found = sum(int(mask.sum()) < 110 for mask in seen if mask is not None) / 1000
+    assert found == pytest.approx(narrow, abs=0.05)
 
 
 def test_the_ground_augmentation_sees_labels_in_step_and_changes_panoramas_alone(

@@ -36,7 +36,7 @@ from smdt.training.epochs import Descriptors, Epochs
 from smdt.training.loop import Loop
 from smdt.training.pairs import DatasetPairs, ViewPairs, load_rows
 from smdt.training.retrieval_settings import RetrievalTraining
-from smdt.training.retrieval_views import Turns, ViewMaker, Views
+from smdt.training.retrieval_views import Turns, ViewMaker, Views, narrow_width_deg
 
 Progress = Callable[[int, int], None]
 """Called with pairs done and in all."""
@@ -210,7 +210,8 @@ class FrontCache:
         """Some panoramas as narrow photos of one width, by how many pixels each is turned for it, and columns seen."""
         settings, width, columns = self.settings, panoramas.shape[-1], self.model.columns
         rng = np.random.default_rng([settings.seed, version, first, 7])
-        kept = kept_columns(columns, float(rng.uniform(settings.narrowest_deg, 360.0)))
+        drawn = narrow_width_deg(float(rng.random()), settings.narrowest_deg, settings.narrow_widths)
+        kept = kept_columns(columns, drawn)
         reach = settings.turn_deg / 360.0 * width
         px = torch.from_numpy(((rng.random(len(panoramas)) - 0.5) * reach).round().astype(np.int64))
         index = ground_columns(width, px, torch.zeros(len(px), dtype=torch.bool)).to(panoramas.device)

@@ -15,6 +15,7 @@ from smdt.training.settings import LoopSettings
 LOSSES = ("contrast", "triplet", "info_nce")
 MINING = ("random", "place", "similarity")
 SOURCES = ("worlds", "cvusa", "cvact", "vigor", "folder")
+WIDTHS = ("even", "inverse")
 TRAIN_SPLITS: Mapping[str, str] = {"cvusa": "train", "cvact": "train", "vigor": "same-train", "folder": "all"}
 
 
@@ -87,6 +88,8 @@ class RetrievalTraining(LoopSettings):
         mirror: mirror the world of every second pair, east for west.
         narrow_share: share of batches whose queries see only a part of the circle.
         narrowest_deg: the smallest part.
+        narrow_widths: how parts are drawn between that and the whole circle: ``even``, or ``inverse``, evenly by one
+            over their width: of parts from 70° on, 45 % are then narrower than 110°, and not 14.
         curriculum_steps: steps over which turns and narrow views come in, from none; 0: at once.
         photometric: how much light, colour, sharpness and noise are changed, 0 to 1.
         occlusion: share of the panoramas with a box in the way.
@@ -148,6 +151,7 @@ class RetrievalTraining(LoopSettings):
     mirror: bool = False
     narrow_share: float = 0.25
     narrowest_deg: float = 90.0
+    narrow_widths: str = "even"
     curriculum_steps: int = 0
     photometric: float = 1.0
     occlusion: float = 0.0
@@ -170,7 +174,12 @@ class RetrievalTraining(LoopSettings):
                 where="--batch",
                 remedy=f"choose a multiple of {max(shares, 1)}",
             )
-        for name, known in (("loss", LOSSES), ("mining", MINING), ("dataset", SOURCES)):
+        for name, known in (
+            ("loss", LOSSES),
+            ("mining", MINING),
+            ("dataset", SOURCES),
+            ("narrow_widths", WIDTHS),
+        ):
             if getattr(self, name) not in known:
                 raise ConfigError(
                     f"'{getattr(self, name)}' is unknown",

@@ -183,8 +183,8 @@ class ViewMaker:
         narrow, part = np.random.default_rng([settings.seed, step, 2]).random(2)
         if narrow >= settings.narrow_share:
             return None
-        widest = 360.0 - (360.0 - settings.narrowest_deg) * self._ramp(step)
-        kept = kept_columns(columns, widest + (360.0 - widest) * float(part))
+        narrowest_deg = 360.0 - (360.0 - settings.narrowest_deg) * self._ramp(step)
+        kept = kept_columns(columns, narrow_width_deg(float(part), narrowest_deg, settings.narrow_widths))
         return seen_mask(columns, kept, size, device)
 
     def _narrowed(self, ground: Tensor, aerial: Tensor, heading: Tensor, step: int) -> Views:
@@ -200,3 +200,16 @@ class ViewMaker:
     def _ramp(self, step: int) -> float:
         """How far the curriculum has come, 0 to 1."""
         return min(1.0, step / self.settings.curriculum_steps) if self.settings.curriculum_steps else 1.0
+
+
+def narrow_width_deg(share: float, narrowest_deg: float, widths: str) -> float:
+    """How much of the circle a narrow photo sees, degrees.
+
+    Args:
+        share: how far on the way from the narrowest one, 0, to the whole circle, 1; drawn evenly.
+        narrowest_deg: the narrowest one.
+        widths: by what that way is measured, width or one over it, see :class:`RetrievalTraining`.
+    """
+    if widths == "inverse":
+        return 1.0 / (1.0 / narrowest_deg + (1.0 / 360.0 - 1.0 / narrowest_deg) * share)
+    return narrowest_deg + (360.0 - narrowest_deg) * share
