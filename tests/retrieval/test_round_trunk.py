@@ -42,15 +42,17 @@ def test_it_is_timms_own_on_a_wider_picture(backbone: str, stride: int) -> None:
     torch.testing.assert_close(found, wide[..., cut:-cut], rtol=1e-3, atol=1e-3 * float(found.abs().max()))
 
 
-def test_gradients_are_those_of_norms_that_are_not_folded() -> None:
+@pytest.mark.parametrize(("number", "channels", "stride"), [(4, 80, 1), (3, 40, 2)])
+def test_gradients_are_those_of_norms_that_are_not_folded(number: int, channels: int, stride: int) -> None:
     trunk = _trunk("tf_efficientnet_lite0")
-    features = torch.randn(2, 80, 4, 16, generator=torch.Generator().manual_seed(1))
-    stage = trunk.blocks[4]
+    features = torch.randn(2, channels, 4, 32, generator=torch.Generator().manual_seed(1))
+    stage = trunk.blocks[number]
+    assert stage[0].conv_dw.stride == (stride, stride)
     found = []
-    for images in (features, F.pad(features, (16, 16, 0, 0), mode="circular")):
+    for images in (features, F.pad(features, (32, 32, 0, 0), mode="circular")):
         trunk.zero_grad()
-        wide = images.shape[-1] > 16
-        strip = stage(images)[..., 16:-16] if wide else run_stages([stage], images)
+        wide, beyond = images.shape[-1] > 32, 32 // stride
+        strip = stage(images)[..., beyond:-beyond] if wide else run_stages([stage], images)
         strip.square().mean().backward()
         found.append({name: one.grad.clone() for name, one in stage.named_parameters()})
     for name, gradient in found[0].items():
