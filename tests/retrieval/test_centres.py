@@ -10,7 +10,13 @@ from smdt.geometry.mapping import aerial_grid, map_aerial
 from smdt.retrieval.aerial_views import aerial_views
 from smdt.retrieval.centres import centres_m, points_a_side
 from smdt.retrieval.compact import Compact, CompactConfig
-from smdt.retrieval.matching import aligned_scores, circular_scores, normalise_queries, normalise_references
+from smdt.retrieval.matching import (
+    aligned_scores,
+    between_columns,
+    circular_scores,
+    normalise_queries,
+    normalise_references,
+)
 from smdt.retrieval.models import fingerprint
 from smdt.retrieval.strip_ranking import rank_strips
 from smdt.retrieval.strip_scores import ready_references
@@ -83,15 +89,15 @@ def test_the_best_of_a_references_strips_counts(known: bool, field_of_view_deg: 
     number = torch.arange(16)
     mask = ((number >= 8 - kept // 2) & (number < 8 - kept // 2 + kept)).expand(20, -1)
     asked, offered = normalise_queries(queries, mask), normalise_references(references)
-    turns = circular_scores(asked, offered, mask)
+    turns = between_columns(circular_scores(asked, offered, mask))
     scores = aligned_scores(asked, offered, mask) if known else turns.amax(2)
     best = scores.view(20, count, centres).amax(2)
     own = best[torch.arange(20), torch.arange(20)]
     assert ranking.ranks.tolist() == (best > own[:, None]).sum(1).tolist()
     assert ranking.best.tolist() == best.argmax(1).tolist()
     if not known:
-        column = turns.flatten(1).view(20, count, -1)[torch.arange(20), ranking.best].argmax(1) % 16
-        off = (ranking.heading_deg - column * 22.5 + 180.0) % 360.0 - 180.0
+        column = turns.flatten(1).view(20, count, -1)[torch.arange(20), ranking.best].argmax(1) % 32
+        off = (ranking.heading_deg - column * 11.25 + 180.0) % 360.0 - 180.0
         assert float(off.abs().max()) <= 11.26
 
 

@@ -8,6 +8,7 @@ from smdt.geometry.angles import angular_error
 from smdt.retrieval.matching import (
     aligned_scores,
     best_turn,
+    between_columns,
     circular_scores,
     held_within,
     mean_turn,
@@ -54,6 +55,18 @@ def test_circular_scores_equal_brute_force() -> None:
     for turn in range(WIDTH):
         expected = torch.einsum("qcw,rcw->qr", queries, torch.roll(references, -turn, dims=-1))
         torch.testing.assert_close(scores[..., turn], expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("width", [16, 9])
+def test_scores_between_columns_are_those_of_strips_turned_by_half_a_column(width: int) -> None:
+    queries, references = strips(3, 1)[..., :width], strips(4, 2)[..., :width]
+    turned = turn_strips(queries, torch.full((3,), 180.0 / width))
+    scores = between_columns(circular_scores(queries, references))
+    assert scores.shape == (3, 4, 2 * width)
+    torch.testing.assert_close(scores[..., ::2], circular_scores(queries, references))
+    expected = circular_scores(turned, references)
+    torch.testing.assert_close(scores[..., 1::2], expected, atol=1e-5, rtol=1e-4)
+    assert torch.equal(between_columns(scores[..., :1]), scores[..., :1])
 
 
 def test_masked_circular_scores_equal_brute_force_over_the_part_seen() -> None:

@@ -23,6 +23,7 @@ from smdt.retrieval.encoder import Encoder
 from smdt.retrieval.matching import (
     aligned_scores,
     best_turn,
+    between_columns,
     circular_scores,
     held_within,
     normalise_references,
@@ -134,19 +135,20 @@ class DescriptorIndex:
         scores, headings = [], []
         near = None
         if heading_deg is not None and within_deg is not None:
-            near = turns_within(heading_deg, within_deg, queries.shape[-1])[:, None]
+            columns = queries.shape[-1]
+            near = turns_within(heading_deg, within_deg, 2 * columns if columns > 1 else 1)[:, None]
         elif heading_deg is not None:
             queries = turn_strips(queries, heading_deg)
             mask = None if mask is None else turn_mask(mask, heading_deg)
-        step = max(1, _CHUNK_ELEMENTS // (self.strips.shape[1] * self.strips.shape[2] + 64 * len(queries)))
+        step = max(1, _CHUNK_ELEMENTS // (self.strips.shape[1] * self.strips.shape[2] + 128 * len(queries)))
         for part in torch.split(self.strips, step):
             if heading_deg is None:
-                score, heading = best_turn(circular_scores(queries, part, mask))
+                score, heading = best_turn(between_columns(circular_scores(queries, part, mask)))
             elif within_deg is None:
                 score = aligned_scores(queries, part, mask)
                 heading = heading_deg[:, None].expand_as(score)
             else:
-                score, heading = best_turn(circular_scores(queries, part, mask), near)
+                score, heading = best_turn(between_columns(circular_scores(queries, part, mask)), near)
                 heading = held_within(heading, heading_deg[:, None], within_deg)
             scores.append(score)
             headings.append(heading)
@@ -159,7 +161,7 @@ class DescriptorIndex:
         for number, tiles in enumerate(chosen):
             strips = normalise_references(self.strips[tiles].float())
             turns = turned_pairs(queries[number : number + 1], strips[None])[0]
-            scores[number, tiles], headings[number, tiles] = best_turn(turns)
+            scores[number, tiles], headings[number, tiles] = best_turn(between_columns(turns))
         return scores, headings
 
 

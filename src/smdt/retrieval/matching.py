@@ -9,6 +9,8 @@ only a part of the circle carries a mask, and each reference is then normalised 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -85,6 +87,34 @@ def circular_scores(queries: Tensor, references: Tensor, mask: Tensor | None = N
         seen = _spectrum(mask.float()).conj()[:, None] * _spectrum(energy)[None]
         turned = scores / torch.fft.irfft(seen, n=width).clamp_min(_SMALL**2).sqrt()
     return turned
+
+
+def between_columns(scores: Tensor) -> Tensor:
+    """Scores at every half column of turns, of those at every column: what lies between is a circle's interpolation.
+
+    A camera looks between columns as often as at one. Where all its scores are lower for that, a wrong place whose best
+    turn happens to be a whole column comes first.
+
+    Args:
+        scores: (..., W) of :func:`circular_scores`.
+
+    Returns:
+        (..., 2W), element s of a heading of 360°·s/(2W); with one column, which no turn changes, the scores themselves.
+    """
+    width = scores.shape[-1]
+    if width == 1:
+        return scores
+    between = scores @ half_column(width).to(scores).T
+    return torch.stack([scores, between], dim=-1).flatten(-2)
+
+
+@lru_cache
+def half_column(width: int) -> Tensor:
+    """What :func:`between_columns` puts behind each column, (W, W) float32: its row of weights of the columns."""
+    spectrum = torch.fft.rfft(torch.eye(width, dtype=torch.float64), dim=0)
+    phase = torch.exp(1j * torch.pi * torch.arange(len(spectrum)) / width)
+    between: Tensor = torch.fft.irfft(spectrum * phase[:, None], n=width, dim=0)
+    return between.float()
 
 
 def best_turn(scores: Tensor, allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from smdt.retrieval.matching import between_columns
 from smdt.retrieval.ranking import slices
 from smdt.retrieval.strip_scores import QueryStrips, energy_of
 
@@ -142,7 +143,10 @@ class ShortlistedScores:
             keys = self.keys.of(strips, self._mean)
             chosen = self.keys.nearest(keys, self.shortlist)
             scores = torch.cat(
-                [self._cosines(strips[i : i + 1], chosen[i : i + 1]).amax(2) for i in range(len(strips))]
+                [
+                    between_columns(self._cosines(strips[i : i + 1], chosen[i : i + 1])).amax(2)
+                    for i in range(len(strips))
+                ]
             )
             self._last.clear()
             self._last[key] = (keys, chosen, scores)
@@ -162,7 +166,7 @@ class ShortlistedScores:
         return block
 
     def at_turns(self, chosen: Tensor) -> Tensor:
-        """Scores (Q, W) at every turn of each query with a reference chosen for it, (Q,) int64."""
+        """Scores (Q, W) at every column's turn of each query with a reference chosen for it, (Q,) int64."""
         parts = slices(len(chosen), _PART)
         return torch.cat(
             [self._cosines(self.queries.ready(part)[0], chosen[part, None])[:, 0] for part in parts]

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from smdt.retrieval.matching import normalise_queries, turn_mask, turn_strips
+from smdt.retrieval.matching import half_column, normalise_queries, turn_mask, turn_strips
 from smdt.retrieval.ranking import NearTies, ScoreBlock, slices
 
 QUERY_CHUNK, REFERENCE_CHUNK = 256, 1024
-"""A block of 256×1024 scores at 32 turns, with its spectra, takes about 70 MB."""
+"""A block of 256×1024 scores at 32 turns and between them, with its spectra, takes about 100 MB."""
 HELD_BYTES = 2**30
 """Spectra and strips of a set are held in half precision where they would take more than this in single."""
 
@@ -168,6 +168,8 @@ def _cosine(queries: Tensor, references: Tensor, mask: Tensor) -> Tensor:
 class TurnedScores:
     """The best cosine over all turns of every query with every reference: a ScoreBlock for unknown headings.
 
+    Turns are by every half column, see :func:`smdt.retrieval.matching.between_columns`.
+
     Args:
         queries: without ``heading_deg``.
         references: (R, C, W) of :func:`ready_references`.
@@ -182,7 +184,7 @@ class TurnedScores:
         for part in slices(count, _PART):
             spectrum = torch.fft.rfft(references[part].float(), dim=-1).permute(2, 0, 1)
             self._spectra[:, part] = torch.cat([spectrum.real, spectrum.imag], dim=2)
-        self._back = inverse_transform(width)
+        self._back, self._half = inverse_transform(width), half_column(width)
         self._weight = self._weights(energy_of(references))
         self._last: dict[tuple[int, int], Tensor] = {}
 
@@ -213,14 +215,16 @@ class TurnedScores:
         size, count = queries.stop - queries.start, right.shape[2]
         turns = (self._back @ products.view(-1, size * count)).view(-1, size, count)
         weight = self._weight[..., references]
-        if len(weight) == 1:
-            best: Tensor = turns.amax(dim=0) * weight[0]
-        else:
-            best = turns.mul_(weight).amax(dim=0)
-        return best
+        if len(weight) > 1:
+            turns.mul_(weight)
+        best: Tensor = turns.amax(dim=0)
+        if len(turns) > 1:
+            between = (self._half @ turns.view(len(turns), -1)).amax(dim=0)
+            best = torch.maximum(best, between.view(size, count))
+        return best if len(weight) > 1 else best * weight[0]
 
     def at_turns(self, chosen: Tensor) -> Tensor:
-        """Scores (Q, W) at every turn of each query with a reference chosen for it, (Q,) int64."""
+        """Scores (Q, W) at every column's turn of each query with a reference chosen for it, (Q,) int64."""
         found = []
         for part in slices(len(chosen), QUERY_CHUNK):
             strips, _ = self.queries(part)
