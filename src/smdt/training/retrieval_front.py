@@ -1,4 +1,4 @@
-"""Train from early features that are computed once: for each picture a few changed versions, kept in memory.
+"""Train from early features that are computed once: for each picture a few changed versions, kept.
 
 Most of a compact model's time goes into the early stages of its trunk. Where these do not learn, their output for a
 version of a picture (its light, its mirror image) is the same in every step. The world's turns and narrow fields of
@@ -13,14 +13,14 @@ is computed a second time from the panorama narrowed as a picture, and steps wit
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from smdt.alignment.labels import merge_labels
-from smdt.errors import ConfigError
+from smdt.errors import ConfigError, SmdtError, TrainingError
 from smdt.retrieval.compact import Compact
 from smdt.retrieval.embedding import filled_beyond
 from smdt.retrieval.encoder import VIEWS, Encoder, View
@@ -33,8 +33,10 @@ from smdt.training.augmentation import (
     take_columns,
 )
 from smdt.training.epochs import Descriptors, Epochs
+from smdt.training.front_folder import FrontFolder, pictures_digest, weights_digest
 from smdt.training.loop import Loop
 from smdt.training.pairs import DatasetPairs, ViewPairs, load_rows
+from smdt.training.processes import gather_objects
 from smdt.training.retrieval_settings import RetrievalTraining
 from smdt.training.retrieval_views import Turns, ViewMaker, Views, narrow_width_deg
 
@@ -42,6 +44,32 @@ Progress = Callable[[int, int], None]
 """Called with pairs done and in all."""
 
 _CHUNK = 32
+_DECIDE = (
+    *(
+        "dataset",
+        "split",
+        "align",
+        "mapping",
+        "model",
+        "height_px",
+        "width_px",
+        "seed",
+        "precision",
+        "front_versions",
+    ),
+    *(
+        "front_narrow",
+        "turn_deg",
+        "turn_both",
+        "mirror",
+        "narrowest_deg",
+        "narrow_widths",
+        "photometric",
+        "occlusion",
+    ),
+    *("keep_share", "remove_share"),
+)
+"""Settings on which kept features depend."""
 _GIB = 2.0**30
 
 
@@ -57,29 +85,26 @@ class FrontRows(NamedTuple):
     ids: list[str]
 
 
-class _NarrowPhotos:
+class _NarrowPhotos(NamedTuple):
     """Early features of panoramas that were narrowed as pictures, each in some way of its own.
 
-    Args:
-        shape: (V, N, C, H, W) of the features of V versions of N panoramas.
-
     Attributes:
-        features: of that shape, float16; what the photo sees is in the middle.
+        features: (V, N, C, H, W) of V versions of N panoramas, float16; what the photo sees is in the middle.
         turned_px: (V, N) by how many pixels the photo's middle lies clockwise of north.
         kept: (V, N) columns of the strip that it sees.
     """
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.features = torch.empty(shape, dtype=torch.float16)
-        self.turned_px, self.kept = torch.zeros(2, *shape[:2], dtype=torch.int64)
+    features: Tensor
+    turned_px: Tensor
+    kept: Tensor
 
 
 class FrontCache:
     """Early features of changed versions of every pair of a data set, and batches of these.
 
-    Versions are float16, on the CPU, and every process keeps all of them. Those of the two views are combined freely;
-    with ``mirror`` every second version is of the mirrored world, and a batch is of one kind. A camera's turn is that
-    of :class:`ViewMaker` up to a column of features.
+    Versions are float16, on the CPU, where every process keeps all of them, or in a folder. Those of the two views are
+    combined freely; with ``mirror`` every second version is of the mirrored world, and a batch is of one kind. A
+    camera's turn is that of :class:`ViewMaker` up to a column of features.
 
     Args:
         settings: how pairs are changed; with ``trunk_share`` 0 the head alone learns.
@@ -89,7 +114,7 @@ class FrontCache:
 
     Attributes:
         model: the model.
-        gib: memory that the features take, GiB.
+        gib: memory, or room in the folder, that the features take, GiB.
 
     Raises:
         ConfigError: if the model cannot be split, or its features need more memory than ``front_cache_gib``.
@@ -114,17 +139,18 @@ class FrontCache:
             ]
         self.stride = config.width_px // shapes[0][-1]
         self.shapes = tuple((*kept, *shape) for shape in shapes)
-        stored = (*self.shapes, self.shapes[0]) if settings.front_narrow else self.shapes
-        self.gib = 2 * float(sum(np.prod(shape) for shape in stored)) / _GIB
-        if self.gib > settings.front_cache_gib:
+        self.stored = {"ground": self.shapes[0], "aerial": self.shapes[1]}
+        if settings.front_narrow:
+            self.stored["narrow"] = self.shapes[0]
+        self.gib = 2 * float(sum(np.prod(shape) for shape in self.stored.values())) / _GIB
+        if settings.front_folder is None and self.gib > settings.front_cache_gib:
             fitting = int(settings.front_versions * settings.front_cache_gib / self.gib)
             raise ConfigError(
                 f"{settings.front_versions} versions of {kept[1]} pairs need {self.gib:.3g} GiB of memory, "
                 f"more than the {settings.front_cache_gib:g} allowed",
                 where="front_cache_gib",
-                remedy=f"allow more if there is, or keep {fitting} versions"
-                if fitting
-                else "allow more if there is",
+                remedy="allow more if there is, or keep them in a front_folder"
+                + (f", or {fitting} versions" if fitting else ""),
             )
         self._features: tuple[Tensor, Tensor] | None = None  # panoramas, aerial images
         self._turned_px: tuple[Tensor, Tensor]
@@ -156,29 +182,81 @@ class FrontCache:
 
     @torch.no_grad()
     def fill(self, loop: Loop, progress: Progress | None = None) -> None:
-        """Compute the features of all versions; what is random depends on the seed alone."""
+        """Compute the features of all versions, or take those that ``front_folder`` has.
+
+        What is random depends on the seed alone. Into a folder the first process computes, for all.
+
+        Raises:
+            TrainingError: if that folder has no room, or those of another training.
+            DatasetError: if a picture cannot be read.
+        """
+        if self.settings.front_folder is None:
+            large = {name: torch.empty(shape, dtype=torch.float16) for name, shape in self.stored.items()}
+            self._take(large, self._compute(loop, large, progress))
+            return
+        folder = FrontFolder(self.settings.front_folder, self._about(), self.stored)
+        failed: SmdtError | None = None
+        try:
+            if folder.found() is None and loop.rank == 0:
+                folder.finish(self._compute(loop, folder.make(), progress))
+        except SmdtError as error:
+            failed = error
+        for one in gather_objects(failed):
+            if one is not None:
+                raise one
+        kept = folder.found()
+        if kept is None:
+            raise TrainingError(
+                "has not the features that the first process computed",
+                where=folder.folder,
+                remedy="give a front_folder that all machines share, or leave it out",
+            )
+        self._take(*kept)
+
+    def _about(self) -> dict[str, Any]:
+        """What the features depend on."""
+        trunk = (self.model.trunk,) if self.head_alone else self.model.front_modules()
+        queries, references = self.pairs.split.queries, self.pairs.split.references
+        pictures = [one.path for one in queries] + [one.path for one in references]
+        labelled = self.views.ground_augmentation is not None
+        pictures += [one.labels_path for one in queries if labelled and one.labels_path is not None]
+        return {
+            **{name: self.settings.lasting()[name] for name in _DECIDE},
+            "cgan_fingerprint": self.model.config.cgan_fingerprint,
+            "trunk": weights_digest(trunk),
+            "pictures": pictures_digest(pictures),
+        }
+
+    def _take(self, large: dict[str, Tensor], small: dict[str, Tensor]) -> None:
+        """Use what was computed."""
+        self._black = small["black"]
+        self._features = (large["ground"], large["aerial"])
+        self._turned_px = (small["ground_turned_px"], small["aerial_turned_px"])
+        if "narrow" in large:
+            self._narrow = _NarrowPhotos(large["narrow"], small["narrow_turned_px"], small["narrow_kept"])
+
+    def _compute(self, loop: Loop, large: dict[str, Tensor], progress: Progress | None) -> dict[str, Tensor]:
+        """Fill the large arrays; returns the small ones: turns, widths, and a black picture's features."""
         versions, count = self.shapes[0][:2]
-        features = tuple(torch.empty(shape, dtype=torch.float16) for shape in self.shapes)
-        turned_px = tuple(torch.zeros(versions, count, dtype=torch.int64) for _ in range(2))
-        narrow = _NarrowPhotos(self.shapes[0]) if self.settings.front_narrow else None
+        narrow = "narrow" in large
+        names = [f"{name}_turned_px" for name in large] + ["narrow_kept"] * narrow
+        small = {name: torch.zeros(versions, count, dtype=torch.int64) for name in names}
         chunks: list[list[int]] = [part.tolist() for part in torch.split(torch.arange(count), _CHUNK)]
         for chunk, pairs in zip(chunks, load_rows(self.pairs, chunks, self.settings.workers), strict=True):
             for version in range(versions):
                 images, turned = self._version(pairs, version, chunk[0], loop.device)
-                for view in range(2):
-                    features[view][version, chunk] = self._front(loop, images[view])
-                    turned_px[view][version, chunk] = turned[view]
-                if narrow is not None:
+                for name, image, px in zip(("ground", "aerial"), images, turned, strict=True):
+                    large[name][version, chunk] = self._front(loop, image)
+                    small[f"{name}_turned_px"][version, chunk] = px
+                if narrow:
                     photos, px, kept = self._narrowed(images[0], version, chunk[0])
-                    narrow.features[version, chunk] = self._front(loop, photos)
-                    narrow.turned_px[version, chunk] = turned[0] + px
-                    narrow.kept[version, chunk] = kept
+                    large["narrow"][version, chunk] = self._front(loop, photos)
+                    small["narrow_turned_px"][version, chunk] = turned[0] + px
+                    small["narrow_kept"][version, chunk] = kept
             if progress is not None:
                 progress(chunk[-1] + 1, count)
         black = self._front(loop, torch.zeros(1, 3, *self.model.config.image_shape("ground")).to(loop.device))
-        self._black = black[0, :, :, :1].float()
-        self._features, self._turned_px = (features[0], features[1]), (turned_px[0], turned_px[1])
-        self._narrow = narrow
+        return {**small, "black": black[0, :, :, :1].float()}
 
     def _front(self, loop: Loop, images: Tensor) -> Tensor:
         with loop.autocast():

@@ -62,6 +62,8 @@ class RetrievalTraining(LoopSettings):
         front_narrow: keep those of narrow photos, too, narrowed as pictures, which takes half as much again. Without it
             they are cut out of the whole panorama's features, which have seen past the photo's edges.
         front_cache_gib: how much memory these may take, GiB.
+        front_folder: keep them in this folder instead, and read them there as they are needed: a resumed training, or
+            another one of the same pairs, early stages and changes, begins at once.
         keep_pictures: read and map a data set's pictures once, and keep them in memory, on the GPU where one trains; a
             pair of 128×512 pixels takes 0.4 MB.
         feature_style: how much each picture's channel statistics are moved towards another's, 0 to 1; of such features.
@@ -98,7 +100,9 @@ class RetrievalTraining(LoopSettings):
         workers: processes that draw or load beside the training; 0 does it in between.
     """
 
-    may_differ: ClassVar[frozenset[str]] = LoopSettings.may_differ | {"front_cache_gib", "keep_pictures"}
+    may_differ: ClassVar[frozenset[str]] = LoopSettings.may_differ | {
+        *("front_cache_gib", "front_folder", "keep_pictures")
+    }
 
     name: str = "town"
     family: str = "siamese"
@@ -126,6 +130,7 @@ class RetrievalTraining(LoopSettings):
     front_versions: int = 0
     front_narrow: bool = False
     front_cache_gib: float = 8.0
+    front_folder: Path | None = None
     keep_pictures: bool = False
     feature_style: float = 0.0
     feature_drop: float = 0.0
@@ -252,6 +257,8 @@ class RetrievalTraining(LoopSettings):
                 "front_narrow keeps features of narrow photos",
                 "keep some versions and give a narrow_share, or leave it out",
             )
+        elif self.front_folder is not None and not self.front_versions:
+            wrong, remedy = "front_folder keeps early features", "keep some versions, or leave it out"
         elif self.front_narrow and self.curriculum_steps:
             wrong, remedy = (
                 "features of narrow photos are kept from the first step on, and know no curriculum",
