@@ -69,6 +69,15 @@ def test_scores_between_columns_are_those_of_strips_turned_by_half_a_column(widt
     assert torch.equal(between_columns(scores[..., :1]), scores[..., :1])
 
 
+def test_scores_between_columns_have_gradients_whoever_asked_first() -> None:
+    with torch.inference_mode():
+        between_columns(torch.ones(2, 12))
+    scores = torch.ones(2, 12, requires_grad=True)
+    between_columns(scores).sum().backward()
+    assert scores.grad is not None
+    torch.testing.assert_close(scores.grad, torch.full((2, 12), 2.0))
+
+
 def test_masked_circular_scores_equal_brute_force_over_the_part_seen() -> None:
     mask = torch.zeros(2, WIDTH, dtype=torch.bool)
     mask[0, 10:22] = True

@@ -133,23 +133,18 @@ class DescriptorIndex:
         if heading_deg is None and whole and 0 < shortlist < len(self):
             return self._search_shortlist(queries, shortlist)
         scores, headings = [], []
-        near = None
-        if heading_deg is not None and within_deg is not None:
-            columns = queries.shape[-1]
-            near = turns_within(heading_deg, within_deg, 2 * columns if columns > 1 else 1)[:, None]
-        elif heading_deg is not None:
-            queries = turn_strips(queries, heading_deg)
-            mask = None if mask is None else turn_mask(mask, heading_deg)
+        exact = heading_deg if within_deg is None else None
+        if exact is not None:
+            queries = turn_strips(queries, exact)
+            mask = None if mask is None else turn_mask(mask, exact)
         step = max(1, _CHUNK_ELEMENTS // (self.strips.shape[1] * self.strips.shape[2] + 128 * len(queries)))
         for part in torch.split(self.strips, step):
-            if heading_deg is None:
-                score, heading = best_turn(between_columns(circular_scores(queries, part, mask)))
-            elif within_deg is None:
+            if exact is not None:
                 score = aligned_scores(queries, part, mask)
-                heading = heading_deg[:, None].expand_as(score)
+                heading = exact[:, None].expand_as(score)
             else:
-                score, heading = best_turn(between_columns(circular_scores(queries, part, mask)), near)
-                heading = held_within(heading, heading_deg[:, None], within_deg)
+                turns = between_columns(circular_scores(queries, part, mask))
+                score, heading = _best_turn(turns, heading_deg, within_deg)
             scores.append(score)
             headings.append(heading)
         return torch.cat(scores, dim=1), torch.cat(headings, dim=1)
@@ -163,6 +158,14 @@ class DescriptorIndex:
             turns = turned_pairs(queries[number : number + 1], strips[None])[0]
             scores[number, tiles], headings[number, tiles] = best_turn(between_columns(turns))
         return scores, headings
+
+
+def _best_turn(turns: Tensor, heading_deg: Tensor | None, within_deg: float | None) -> tuple[Tensor, Tensor]:
+    """The best of scores (Q, N, W) at every turn, and its heading; near headings (Q,) where these are known so well."""
+    if heading_deg is None or within_deg is None:
+        return best_turn(turns)
+    score, found = best_turn(turns, turns_within(heading_deg, within_deg, turns.shape[-1])[:, None])
+    return score, held_within(found, heading_deg[:, None], within_deg)
 
 
 def save_index(index: DescriptorIndex, folder: Path, *, overwrite: bool = False) -> None:

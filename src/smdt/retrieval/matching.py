@@ -109,6 +109,7 @@ def between_columns(scores: Tensor) -> Tensor:
 
 
 @lru_cache
+@torch.inference_mode(False)  # kept for all who ask later, with gradients or without
 def half_column(width: int) -> Tensor:
     """What :func:`between_columns` puts behind each column, (W, W) float32: its row of weights of the columns."""
     spectrum = torch.fft.rfft(torch.eye(width, dtype=torch.float64), dim=0)

@@ -83,25 +83,25 @@ def _convolved(conv: nn.Conv2d, norm: Any, features: Tensor, *, wrapped: bool = 
         else:
             features = F.pad(features, (0, 0, above, below))
     if norm.training:
-        result: Tensor = norm(_depthwise_or_not(conv, features, conv.weight, conv.bias, padding))
+        result: Tensor = norm(_conv2d(conv, features, conv.weight, conv.bias, padding))
         return result
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     shift = norm.bias - norm.running_mean * scale
     if conv.bias is not None:
         shift = shift + conv.bias * scale
     weight = conv.weight * scale[:, None, None, None]
-    folded = _depthwise_or_not(conv, features, weight, shift, padding)
+    folded = _conv2d(conv, features, weight, shift, padding)
     activated: Tensor = norm.act(norm.drop(folded))
     return activated
 
 
-def _depthwise_or_not(
+def _conv2d(
     conv: nn.Conv2d, features: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]
 ) -> Tensor:
-    """A convolution with weights of its own; the gradient of a depthwise one with strides in a third of the time.
+    """A convolution as ``conv`` has it, with other weights; its gradient soon, where it steps over places.
 
-    On a CPU the gradient of such a one with regard to its input takes longer than the rest of its block. So where it is
-    asked for, every place is computed and some are taken, which is the same.
+    On a CPU the gradient of a depthwise one with strides, with regard to its input, takes longer than the rest of its
+    block. So where it is asked for, every place is computed and some are taken: the same, in a third of the time.
     """
     stepping = conv.groups > 1 and max(conv.stride) > 1 and features.device.type == "cpu"
     if not (stepping and features.requires_grad and torch.is_grad_enabled()):

@@ -222,6 +222,7 @@ class FrontCache:
         pictures += [one.labels_path for one in queries if labelled and one.labels_path is not None]
         return {
             **{name: self.settings.lasting()[name] for name in _DECIDE},
+            "segmenter": str(self.settings.align.get("segmenter")),
             "cgan_fingerprint": self.model.config.cgan_fingerprint,
             "trunk": weights_digest(trunk),
             "pictures": pictures_digest(pictures),

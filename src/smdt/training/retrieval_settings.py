@@ -101,7 +101,9 @@ class RetrievalTraining(LoopSettings):
     """
 
     may_differ: ClassVar[frozenset[str]] = LoopSettings.may_differ | {
-        *("front_cache_gib", "front_folder", "keep_pictures")
+        "front_cache_gib",
+        "front_folder",
+        "keep_pictures",
     }
 
     name: str = "town"
