@@ -78,7 +78,9 @@ def _fit(value: Any, hint: Any, name: str, where: str | None) -> Any:  # noqa: P
         hint = next(argument for argument in arguments if argument is not type(None))
         return _fit(value, hint, name, where)
     if origin is Mapping and isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return dict(value)
+        if arguments[1] is Any:
+            return dict(value)
+        return {key: _fit(item, arguments[1], f"{name}, {key}", where) for key, item in value.items()}
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_fit(item, arguments[0], name, where) for item in value)
     if hint is Path and isinstance(value, str | Path):

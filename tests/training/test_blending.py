@@ -10,8 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from smdt.config import load_settings
 from smdt.errors import ConfigError
 from smdt.retrieval.models import load_model
+from smdt.training.rates import fitting
 from smdt.training.retrieval import RetrievalTrainer, RetrievalTraining, train_retrieval
 
 Settings = Callable[..., RetrievalTraining]
@@ -55,6 +57,23 @@ def test_published_weights_lie_between_start_and_end(settings: Settings, kept: d
             assert torch.allclose(part[name].float(), between, atol=1e-6)
 
 
+def test_parts_go_shares_of_their_own_of_the_way(settings: Settings) -> None:
+    trainer = RetrievalTrainer(settings("s"))
+    start = {name: one.clone() for name, one in trainer.model.state_dict().items()}
+    parts = {"blocks.ground": 0.5, "blocks.*.widen.*": 1.0, "trunk": 0.75}
+    end = train_retrieval(settings("part", learned_share=0.0, learned_parts=parts)).state_dict()
+    part = load_file(settings("part").out / "model.safetensors")
+    moved = set()
+    for name, one in end.items():
+        share = next((s for p, s in parts.items() if fitting(name, (p,))), 0.0)
+        if name != "ground_mean":
+            between = (1.0 - share) * start[name].float() + share * one.float()
+            assert torch.allclose(part[name].float(), between, atol=1e-6), name
+        if not torch.equal(one, start[name]):
+            moved.add(share)
+    assert moved == {0.0, 0.5, 0.75, 1.0}  # some of every share did learn
+
+
 def test_mean_and_temperature_are_those_of_the_weights_in_between(settings: Settings) -> None:
     still = {"photometric": 0.0, "turn_deg": 0.0, "narrow_share": 0.0, "steps": 9, "batch": 10}
     trainer_settings = settings("part", learned_share=0.5, **still)
@@ -82,7 +101,27 @@ def test_a_training_that_is_done_leaves_its_model(settings: Settings) -> None:
     assert (done.out / "model.safetensors").read_bytes() == before
 
 
-@pytest.mark.parametrize("wrong", [{"learned_share": 1.5}, {"learned_share": 0.5, "loss": "info_nce"}])
-def test_what_cannot_be_blended_is_refused(settings: Settings, wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError):
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"learned_share": 1.5}, "learned_share"),
+        ({"learned_parts": {"trunk": -0.5}}, "learned_parts, trunk"),
+        ({"learned_share": 0.5, "loss": "info_nce"}, "learned_share"),
+        ({"learned_parts": {"trunk": 0.5}, "loss": "info_nce"}, "learned_parts"),
+    ],
+)
+def test_what_cannot_be_blended_is_refused(settings: Settings, wrong: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
         settings("wrong", **wrong)
+
+
+def test_parts_that_the_model_has_not_are_refused_before_anything_is_read(settings: Settings) -> None:
+    with pytest.raises(ConfigError, match="named 'tail'"):
+        RetrievalTrainer(settings("wrong", learned_parts={"trunk": 0.5, "tail": 0.5}))
+
+
+def test_a_share_of_a_part_in_a_file_is_a_number(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.yaml"
+    file.write_text("learned_parts: {trunk: most}\n")
+    with pytest.raises(ConfigError, match="learned_parts, trunk"):
+        load_settings(RetrievalTraining, file, {"out": tmp_path})

@@ -2,7 +2,8 @@
 
 What a network learns of simulated places it learns on top of what ImageNet taught, and some of the gain there is paid
 for on real pictures. Half way along the straight line between the two sets of weights most of the gain is kept and
-little is paid (``docs/worlds.md`` has the figures).
+little is paid (``docs/worlds.md`` has the figures). Parts of a network differ in what of theirs carries over, so they
+may go different shares of the way (``docs/compact.md``).
 
 Source: weight-space ensembling, WiSE-FT (CVPR 2022), whose default is the middle.
 """
@@ -11,13 +12,15 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
 
+from smdt.errors import ConfigError
 from smdt.retrieval.encoder import Encoder
 from smdt.retrieval.losses import MAX_SCALE, centred, contrast_loss
+from smdt.training.rates import fitting
 from smdt.training.retrieval_views import Views
 
 EmbedViews = Callable[[Encoder, Views], tuple[Tensor, Tensor]]
@@ -27,6 +30,27 @@ _BATCHES = 4
 _SCALES = tuple(float(one) for one in torch.logspace(0.5, 2.0, 31))
 
 
+def check_parts(model: Encoder, parts: Iterable[str]) -> None:
+    """Refuse parts that a model does not have.
+
+    Args:
+        model: to be trained.
+        parts: beginnings of names of weights, or patterns.
+
+    Raises:
+        ConfigError: if none of its weights fits one of them.
+    """
+    names = list(model.state_dict())
+    for part in parts:
+        if not any(fitting(name, (part,)) for name in names):
+            known = ", ".join(sorted({name.split(".")[0] for name in names}))
+            raise ConfigError(
+                f"no weights of this model are named '{part}'",
+                where="learned_parts",
+                remedy=f"choose from {known}, or parts of these",
+            )
+
+
 class Blending:
     """Keeps a training's start and its last batches, and blends.
 
@@ -34,10 +58,11 @@ class Blending:
 
     Args:
         share: how far the weights go from the start, 0, to what was learned, 1.
+        parts: shares of their own for some weights, by beginnings of their names or patterns, the first that fits.
     """
 
-    def __init__(self, share: float) -> None:
-        self.share = share
+    def __init__(self, share: float, parts: Mapping[str, float] | None = None) -> None:
+        self.share, self.parts = share, dict(parts or {})
         self.start: dict[str, Tensor] = {}
         self._recent: deque[Views] = deque(maxlen=_BATCHES)
 
@@ -66,7 +91,9 @@ class Blending:
         state = blended.state_dict()
         for name, learned in state.items():
             if learned.is_floating_point():
-                learned.lerp_(self.start[name].to(learned), 1.0 - self.share)
+                part = fitting(name, self.parts)
+                share = self.share if part is None else self.parts[part]
+                learned.lerp_(self.start[name].to(learned), 1.0 - share)
         strips = [(*embed(blended, views), views) for views in self._recent]
         if not strips:
             return blended, None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -46,11 +46,16 @@ def parameter_groups(model: Encoder, settings: RetrievalTraining) -> list[dict[s
 def _freeze(model: Encoder, settings: RetrievalTraining) -> None:
     patterns = _FROZEN.get(settings.family, ()) if settings.freeze is None else settings.freeze
     for name, parameter in model.named_parameters():
-        if any(name.startswith(one) or fnmatchcase(name, one) for one in patterns):
+        if fitting(name, patterns) is not None:
             parameter.requires_grad_(False)
     if settings.front_versions and isinstance(model, Compact):
         for module in model.front_modules():
             module.requires_grad_(False)
+
+
+def fitting(name: str, patterns: Iterable[str]) -> str | None:
+    """The first of some patterns, or beginnings of names, that a weight's name fits; None where none does."""
+    return next((one for one in patterns if name.startswith(one) or fnmatchcase(name, one)), None)
 
 
 def learning_trunk(model: Encoder) -> list[nn.Parameter]:

@@ -41,7 +41,7 @@ from smdt.retrieval.siamese import Siamese
 from smdt.training.accumulation import backward_in_parts
 from smdt.training.align_settings import AlignSettings
 from smdt.training.augmentation import GroundAugmentation
-from smdt.training.blending import Blending
+from smdt.training.blending import Blending, check_parts
 from smdt.training.epochs import Epochs
 from smdt.training.head_start import check_head_start, find_head, first_pairs
 from smdt.training.kept_pictures import KeptPictures
@@ -125,6 +125,7 @@ class RetrievalTrainer(Trainable):
         _check_loss(settings, self.model)
         if settings.head_pairs:
             check_head_start(self.model, settings)
+        check_parts(self.model, settings.learned_parts)
         self.temperature = Temperature()
         self.views = ViewMaker(
             settings, self.model.config, self.model.columns, ground_augmentation, self.model.ground_views
@@ -143,7 +144,8 @@ class RetrievalTrainer(Trainable):
         self._label_set, self.epochs = settings.dataset, None
         self.front: FrontCache | None = None
         self.kept: KeptPictures | None = None
-        self.blending = Blending(settings.learned_share) if settings.learned_share < 1.0 else None
+        shares = (settings.learned_share, settings.learned_parts)
+        self.blending = Blending(*shares) if settings.blended else None
         if self.split is not None:
             pairs = dataset_pairs(self.split, self.model, settings, ground_augmentation is not None)
             self._label_set = pairs.label_set

@@ -57,6 +57,8 @@ class RetrievalTraining(LoopSettings):
             :mod:`smdt.retrieval.canonical`; for compact models. 0: it begins at random.
         learned_share: the weights that are published lie so far on the way from the training's start, 0, to what it
             learned, 1, see :mod:`smdt.training.blending`; the checkpoints hold what it learned.
+        learned_parts: shares of their own for some weights, by beginnings of their names or patterns as in ``freeze``,
+            the first that fits: ``{trunk: 0.8, blocks.ground: 0.8}`` beside ``learned_share: 0``.
         front_versions: changed versions of each picture whose early features are computed once and kept; the early
             stages are frozen, and a step is several times as fast. For compact models and data sets. 0: none are kept.
         front_narrow: keep those of narrow photos, too, narrowed as pictures, which takes half as much again. Without it
@@ -129,6 +131,7 @@ class RetrievalTraining(LoopSettings):
     head_steps: int = 0
     head_pairs: int = 0
     learned_share: float = 1.0
+    learned_parts: Mapping[str, float] = field(default_factory=dict)
     front_versions: int = 0
     front_narrow: bool = False
     front_cache_gib: float = 8.0
@@ -215,6 +218,11 @@ class RetrievalTraining(LoopSettings):
             remove_share=self.remove_share if given.remove_share is None else given.remove_share,
         )
 
+    @property
+    def blended(self) -> bool:
+        """Whether weights between start and end are published, and not the end."""
+        return min((self.learned_share, *self.learned_parts.values())) < 1.0
+
     def lasting(self) -> dict[str, Any]:
         """As of every training; of ``align`` without places on a disk, which may have moved."""
         aligned = {
@@ -289,11 +297,11 @@ class RetrievalTraining(LoopSettings):
             "keep_share",
             "feature_style",
         )
-        for name in shares:
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(
-                    f"{getattr(self, name):g} is no share", where=name, remedy="give a number from 0 to 1"
-                )
+        given = {name: getattr(self, name) for name in shares}
+        given.update((f"learned_parts, {name}", share) for name, share in self.learned_parts.items())
+        for name, share in given.items():
+            if not 0.0 <= share <= 1.0:
+                raise ConfigError(f"{share:g} is no share", where=name, remedy="give a number from 0 to 1")
         if self.relief is not None and not 0.0 <= self.relief <= 1.0:
             raise ConfigError(
                 f"a relief of {self.relief:g} cannot be",
@@ -322,11 +330,11 @@ class RetrievalTraining(LoopSettings):
                 where="group/neighbours/mine_every/curriculum_steps/workers",
                 remedy="give 1 or more to the first three, 0 or more to the others",
             )
-        if self.learned_share < 1.0 and self.loss != "contrast":
+        if self.blended and self.loss != "contrast":
             raise ConfigError(
                 f"weights between start and end are measured by their contrast, not by loss {self.loss}",
-                where="learned_share",
-                remedy="leave it 1, or use loss: contrast",
+                where="learned_share/learned_parts",
+                remedy="leave them out, or use loss: contrast",
             )
         if self.head_pairs < 0 or (self.head_pairs and self.start is not None):
             raise ConfigError(
