@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from smdt.config import load_settings
 from smdt.errors import ConfigError
 from smdt.retrieval.models import load_model
+from smdt.training import checkpoint
 from smdt.training.retrieval import RetrievalTrainer, RetrievalTraining, train_retrieval
 
 Settings = Callable[..., RetrievalTraining]
@@ -74,6 +75,39 @@ def test_parts_go_shares_of_their_own_of_the_way(settings: Settings) -> None:
     assert moved == {0.0, 0.5, 0.75, 1.0}  # some of every share did learn
 
 
+def test_published_weights_are_the_mean_after_each_step_of_the_tail(settings: Settings) -> None:
+    tail = settings("tail", average_from=0.5, steps=6, save_every=1, keep=9)
+    train_retrieval(tail)
+    after = [
+        checkpoint.read_checkpoint(checkpoint.checkpoint_path(tail.out, step))["networks"]["model"]
+        for step in range(1, 7)
+    ]
+    published = load_file(tail.out / "model.safetensors")
+    assert not torch.allclose(after[3]["fold.weight"], after[5]["fold.weight"], atol=1e-6)
+    for name, one in published.items():
+        if name != "ground_mean":
+            mean = torch.stack([state[name].double() for state in after[3:]]).mean(0)
+            assert torch.allclose(one.double(), mean, atol=1e-6), name
+
+
+def test_a_mean_goes_a_share_of_the_way_too(settings: Settings) -> None:
+    for name, share in (("whole", 1.0), ("part", 0.25)):
+        train_retrieval(settings(name, average_from=0.5, learned_share=share))
+    start = RetrievalTrainer(settings("s")).model.state_dict()
+    whole, part = (load_file(settings(name).out / "model.safetensors") for name in ("whole", "part"))
+    for name, one in whole.items():
+        if name != "ground_mean":
+            between = 0.75 * start[name].float() + 0.25 * one.float()
+            assert torch.allclose(part[name].float(), between, atol=1e-6)
+
+
+def test_an_average_from_the_last_step_on_is_that_step(settings: Settings) -> None:
+    late = settings("late", average_from=0.99)
+    learned = train_retrieval(late).state_dict()
+    published = load_file(late.out / "model.safetensors")
+    assert all(torch.equal(learned[name], one) for name, one in published.items() if name != "ground_mean")
+
+
 def test_mean_and_temperature_are_those_of_the_weights_in_between(settings: Settings) -> None:
     still = {"photometric": 0.0, "turn_deg": 0.0, "narrow_share": 0.0, "steps": 9, "batch": 10}
     trainer_settings = settings("part", learned_share=0.5, **still)
@@ -87,10 +121,13 @@ def test_mean_and_temperature_are_those_of_the_weights_in_between(settings: Sett
     assert 3.0 < model.config.scale <= 100.0
 
 
+@pytest.mark.parametrize("published", [{"learned_share": 0.5}, {"average_from": 0.25}])
 def test_a_training_that_stopped_goes_on_to_the_same_weights(
-    settings: Settings, assert_resumes: Callable[[RetrievalTraining, int], None]
+    settings: Settings,
+    assert_resumes: Callable[[RetrievalTraining, int], None],
+    published: dict[str, Any],
 ) -> None:
-    assert_resumes(settings("whole", learned_share=0.5, save_every=2, batch=5, steps=8), 4)
+    assert_resumes(settings("whole", save_every=2, batch=5, steps=8, **published), 4)
 
 
 def test_a_training_that_is_done_leaves_its_model(settings: Settings) -> None:
@@ -106,6 +143,8 @@ def test_a_training_that_is_done_leaves_its_model(settings: Settings) -> None:
     [
         ({"learned_share": 1.5}, "learned_share"),
         ({"learned_parts": {"trunk": -0.5}}, "learned_parts, trunk"),
+        ({"average_from": -0.1}, "average_from"),
+        ({"average_from": 0.5, "loss": "triplet"}, "average_from"),
         ({"learned_share": 0.5, "loss": "info_nce"}, "learned_share"),
         ({"learned_parts": {"trunk": 0.5}, "loss": "info_nce"}, "learned_parts"),
     ],

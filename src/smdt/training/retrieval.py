@@ -144,7 +144,7 @@ class RetrievalTrainer(Trainable):
         self._label_set, self.epochs = settings.dataset, None
         self.front: FrontCache | None = None
         self.kept: KeptPictures | None = None
-        shares = (settings.learned_share, settings.learned_parts)
+        shares = (settings.learned_share, settings.learned_parts, settings.mean_after)
         self.blending = Blending(*shares) if settings.blended else None
         if self.split is not None:
             pairs = dataset_pairs(self.split, self.model, settings, ground_augmentation is not None)
@@ -206,14 +206,14 @@ class RetrievalTrainer(Trainable):
         return {"cgan_fingerprint": print_now} if print_now else {}
 
     def state(self) -> dict[str, Any]:
-        """The epoch's table of batches, and the weights of the start where they are blended in."""
+        """The epoch's table of batches, and the weights of start and mean where they are blended in."""
         state = {} if self.epochs is None else self.epochs.state()
-        return state if self.blending is None else {**state, "start": self.blending.start}
+        return state if self.blending is None else {**state, **self.blending.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take them back."""
         if self.blending is not None:
-            self.blending.start = state["start"]
+            self.blending.load_state(state, self.model)
         if self.epochs is not None:
             self.epochs.load_state(state)
 
@@ -225,9 +225,6 @@ class RetrievalTrainer(Trainable):
         views = self._views(loop, batch)
         size = len(views.ground) // settings.parts
         figures: dict[str, Tensor | float] = {}
-
-        if self.blending is not None:
-            self.blending.note(views)
 
         def embed(part: int) -> tuple[Tensor, ...]:
             rows = slice(part * size, (part + 1) * size)
@@ -241,6 +238,8 @@ class RetrievalTrainer(Trainable):
 
         backward_in_parts(settings.parts, embed, loss_of, loop.backward, loop.device)
         loop.apply("model")
+        if self.blending is not None:
+            self.blending.note(loop.step_number, self.model, views)
         return figures
 
     def _embedded(self, model: Encoder, ground: Tensor, aerial: Tensor) -> tuple[Tensor, Tensor]:

@@ -59,6 +59,8 @@ class RetrievalTraining(LoopSettings):
             learned, 1, see :mod:`smdt.training.blending`; the checkpoints hold what it learned.
         learned_parts: shares of their own for some weights, by beginnings of their names or patterns as in ``freeze``,
             the first that fits: ``{trunk: 0.8, blocks.ground: 0.8}`` beside ``learned_share: 0``.
+        average_from: what was learned is the mean of the weights after each step from this share of the steps on;
+            1: the last step's. The rate should be well above 0 where it begins.
         front_versions: changed versions of each picture whose early features are computed once and kept; the early
             stages are frozen, and a step is several times as fast. For compact models and data sets. 0: none are kept.
         front_narrow: keep those of narrow photos, too, narrowed as pictures, which takes half as much again. Without it
@@ -132,6 +134,7 @@ class RetrievalTraining(LoopSettings):
     head_pairs: int = 0
     learned_share: float = 1.0
     learned_parts: Mapping[str, float] = field(default_factory=dict)
+    average_from: float = 1.0
     front_versions: int = 0
     front_narrow: bool = False
     front_cache_gib: float = 8.0
@@ -220,8 +223,13 @@ class RetrievalTraining(LoopSettings):
 
     @property
     def blended(self) -> bool:
-        """Whether weights between start and end are published, and not the end."""
-        return min((self.learned_share, *self.learned_parts.values())) < 1.0
+        """Whether weights between start and end, or a mean of them, are published, and not the end."""
+        return min((self.learned_share, self.average_from, *self.learned_parts.values())) < 1.0
+
+    @property
+    def mean_after(self) -> int | None:
+        """After which step the mean of the weights begins; None for the last step's weights."""
+        return None if self.average_from == 1.0 else min(int(self.average_from * self.steps), self.steps - 1)
 
     def lasting(self) -> dict[str, Any]:
         """As of every training; of ``align`` without places on a disk, which may have moved."""
@@ -289,6 +297,7 @@ class RetrievalTraining(LoopSettings):
         shares = (
             "trunk_share",
             "learned_share",
+            "average_from",
             "smoothing",
             "narrow_share",
             "variety",
@@ -333,7 +342,7 @@ class RetrievalTraining(LoopSettings):
         if self.blended and self.loss != "contrast":
             raise ConfigError(
                 f"weights between start and end are measured by their contrast, not by loss {self.loss}",
-                where="learned_share/learned_parts",
+                where="learned_share/learned_parts/average_from",
                 remedy="leave them out, or use loss: contrast",
             )
         if self.head_pairs < 0 or (self.head_pairs and self.start is not None):
