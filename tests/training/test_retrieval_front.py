@@ -16,7 +16,7 @@ from smdt.retrieval.compact import Compact, CompactConfig
 from smdt.retrieval.encoder import Encoder
 from smdt.retrieval.matching import best_turn, circular_scores, normalise_queries
 from smdt.retrieval.models import fingerprint, load_model
-from smdt.training.augmentation import drop_channels, mix_styles
+from smdt.training.augmentation import drop_channels, mix_styles, seen_mask
 from smdt.training.loop import Loop, run
 from smdt.training.pairs import load_rows
 from smdt.training.processes import start_fabric
@@ -230,6 +230,39 @@ def test_narrow_photos_are_kept_as_their_pictures_are_seen(pairs_folder: Path, t
     assert float(off.abs().max()) < 5.0  # a column of features is 22.5°
 
 
+def test_several_narrow_photos_of_a_version_are_kept(pairs_folder: Path, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"narrow_share": 1.0, "front_narrow": True, "photometric": 0.0, "mirror": True}
+    settings = _settings(tmp_path, pairs_folder, narrowest_deg=90.0, front_versions=2, **changes)
+    front, model = _filled(replace(settings, front_photos=3))
+    one, _ = _filled(settings)
+    assert front.gib == pytest.approx(5 / 3 * one.gib)
+    assert front._narrow is not None
+    assert one._narrow is not None
+    assert torch.equal(front._narrow.features[[0, 3]], one._narrow.features)  # the first is what it was alone
+    turned, kept = front._narrow.turned_px[:, :8], front._narrow.kept[:, :8]
+    assert len({tuple(row.tolist()) for row in turned}) == 6  # each looks another way
+    panoramas = torch.stack([(front.pairs.queries[number][0] * 255).round() / 255 for number in range(8)])
+    worlds = (panoramas, panoramas[..., (-torch.arange(128)) % 128])
+    with torch.inference_mode():
+        for row in range(6):
+            mask = seen_mask(8, int(kept[row, 0]), 1, torch.device("cpu"))[0].repeat_interleave(16)
+            photos = [w.roll(-int(px), -1) for w, px in zip(worlds[row // 3], turned[row], strict=True)]
+            expected = model.front(torch.stack(photos) * mask)
+            assert torch.allclose(front._narrow.features[row, :8].float(), expected, atol=5e-3)
+    drawn = set()
+    for step in range(1, 24):  # a batch is of one world
+        views = front.make(_rows(), step, 0, torch.device("cpu"))
+        found = [
+            {row for row in range(6) if torch.equal(ground, front._narrow.features[row, number].float())}
+            for number, ground in enumerate(views.ground)
+        ]
+        assert all(len(rows) == 1 for rows in found)
+        rows = set.union(*found)
+        assert len({row // 3 for row in rows}) == 1
+        drawn |= rows
+    assert drawn == set(range(6))
+
+
 def test_narrow_photos_go_with_a_found_head_and_a_share(pairs_folder: Path, tmp_path: Path) -> None:
     found = {"head_pairs": 8, "trunk_share": 0.0, "learned_share": 0.5, "steps": 3}
     narrow = {"narrow_share": 1.0, "front_narrow": True}
@@ -273,6 +306,8 @@ def test_patterns_freeze_and_the_trunk_waits_for_the_head(pairs_folder: Path, tm
         ({"front_versions": -1}, "too small"),
         ({"front_narrow": True, "narrow_share": 0.0}, "give a narrow_share"),
         ({"front_narrow": True, "curriculum_steps": 3}, "no curriculum"),
+        ({"front_narrow": True, "front_photos": 0}, "give 1 or more, and front_narrow"),
+        ({"front_photos": 2}, "give 1 or more, and front_narrow"),
         ({"feature_drop": 1.0}, "must stay"),
     ],
 )

@@ -59,6 +59,7 @@ _DECIDE = (
     ),
     *(
         "front_narrow",
+        "front_photos",
         "turn_deg",
         "turn_both",
         "mirror",
@@ -89,9 +90,10 @@ class _NarrowPhotos(NamedTuple):
     """Early features of panoramas that were narrowed as pictures, each in some way of its own.
 
     Attributes:
-        features: (V, N, C, H, W) of V versions of N panoramas, float16; what the photo sees is in the middle.
-        turned_px: (V, N) by how many pixels the photo's middle lies clockwise of north.
-        kept: (V, N) columns of the strip that it sees.
+        features: (V·P, N, C, H, W) of P photos of each of V versions of N panoramas, float16, those of a version in a
+            row; what the photo sees is in the middle.
+        turned_px: (V·P, N) by how many pixels the photo's middle lies clockwise of north.
+        kept: (V·P, N) columns of the strip that it sees.
     """
 
     features: Tensor
@@ -141,7 +143,7 @@ class FrontCache:
         self.shapes = tuple((*kept, *shape) for shape in shapes)
         self.stored = {"ground": self.shapes[0], "aerial": self.shapes[1]}
         if settings.front_narrow:
-            self.stored["narrow"] = self.shapes[0]
+            self.stored["narrow"] = (kept[0] * settings.front_photos, *self.shapes[0][1:])
         self.gib = 2 * float(sum(np.prod(shape) for shape in self.stored.values())) / _GIB
         if settings.front_folder is None and self.gib > settings.front_cache_gib:
             fitting = int(settings.front_versions * settings.front_cache_gib / self.gib)
@@ -239,9 +241,10 @@ class FrontCache:
     def _compute(self, loop: Loop, large: dict[str, Tensor], progress: Progress | None) -> dict[str, Tensor]:
         """Fill the large arrays; returns the small ones: turns, widths, and a black picture's features."""
         versions, count = self.shapes[0][:2]
-        narrow = "narrow" in large
-        names = [f"{name}_turned_px" for name in large] + ["narrow_kept"] * narrow
-        small = {name: torch.zeros(versions, count, dtype=torch.int64) for name in names}
+        photos = len(large["narrow"]) // versions if "narrow" in large else 0
+        small = {f"{name}_turned_px": torch.zeros(len(one), count).long() for name, one in large.items()}
+        if photos:
+            small["narrow_kept"] = torch.zeros_like(small["narrow_turned_px"])
         chunks: list[list[int]] = [part.tolist() for part in torch.split(torch.arange(count), _CHUNK)]
         for chunk, pairs in zip(chunks, load_rows(self.pairs, chunks, self.settings.workers), strict=True):
             for version in range(versions):
@@ -249,11 +252,12 @@ class FrontCache:
                 for name, image, px in zip(("ground", "aerial"), images, turned, strict=True):
                     large[name][version, chunk] = self._front(loop, image)
                     small[f"{name}_turned_px"][version, chunk] = px
-                if narrow:
-                    photos, px, kept = self._narrowed(images[0], version, chunk[0])
-                    large["narrow"][version, chunk] = self._front(loop, photos)
-                    small["narrow_turned_px"][version, chunk] = turned[0] + px
-                    small["narrow_kept"][version, chunk] = kept
+                rng = np.random.default_rng([self.settings.seed, version, chunk[0], 7])
+                for row in range(version * photos, (version + 1) * photos):
+                    photo, px, kept = self._narrowed(images[0], rng)
+                    large["narrow"][row, chunk] = self._front(loop, photo)
+                    small["narrow_turned_px"][row, chunk] = turned[0] + px
+                    small["narrow_kept"][row, chunk] = kept
             if progress is not None:
                 progress(chunk[-1] + 1, count)
         black = self._front(loop, torch.zeros(1, 3, *self.model.config.image_shape("ground")).to(loop.device))
@@ -285,10 +289,9 @@ class FrontCache:
         images = self.views.changed(pairs, labels, turns, generator, int(words[1]))
         return images, (ground_px.cpu(), aerial_px.cpu())
 
-    def _narrowed(self, panoramas: Tensor, version: int, first: int) -> tuple[Tensor, Tensor, int]:
+    def _narrowed(self, panoramas: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, int]:
         """Some panoramas as narrow photos of one width, by how many pixels each is turned for it, and columns seen."""
         settings, width, columns = self.settings, panoramas.shape[-1], self.model.columns
-        rng = np.random.default_rng([settings.seed, version, first, 7])
         drawn = narrow_width_deg(float(rng.random()), settings.narrowest_deg, settings.narrow_widths)
         kept = kept_columns(columns, drawn)
         reach = settings.turn_deg / 360.0 * width
@@ -356,11 +359,13 @@ class FrontCache:
         device: torch.device,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Changed features of narrow photos, by how many pixels they are turned, (B,), and what they see, (B, W')."""
-        version = offered[torch.randint(len(offered), (len(rows),), generator=generator)]
-        kept = narrow.kept[version, rows].tolist()
+        each = self.settings.front_photos
+        photos = (offered[:, None] * each + torch.arange(each)).flatten()
+        photo = photos[torch.randint(len(photos), (len(rows),), generator=generator)]
+        kept = narrow.kept[photo, rows].tolist()
         mask = torch.cat([seen_mask(self.model.columns, one, 1, device) for one in kept])
-        photos = narrow.features[version, rows].to(device).float()
-        return self._changed(photos, generator), narrow.turned_px[version, rows], mask
+        features = narrow.features[photo, rows].to(device).float()
+        return self._changed(features, generator), narrow.turned_px[photo, rows], mask
 
     def back(self, features: Tensor, view: View, model: Encoder | None = None) -> Tensor:
         """Strips (B, C, W') of a view's features.

@@ -65,6 +65,7 @@ class RetrievalTraining(LoopSettings):
             stages are frozen, and a step is several times as fast. For compact models and data sets. 0: none are kept.
         front_narrow: keep those of narrow photos, too, narrowed as pictures, which takes half as much again. Without it
             they are cut out of the whole panorama's features, which have seen past the photo's edges.
+        front_photos: how many narrow photos of each version are then kept, each of a heading and width of its own.
         front_cache_gib: how much memory these may take, GiB.
         front_folder: keep them in this folder instead, and read them there as they are needed: a resumed training, or
             another one of the same pairs, early stages and changes, begins at once.
@@ -137,6 +138,7 @@ class RetrievalTraining(LoopSettings):
     average_from: float = 1.0
     front_versions: int = 0
     front_narrow: bool = False
+    front_photos: int = 1
     front_cache_gib: float = 8.0
     front_folder: Path | None = None
     keep_pictures: bool = False
@@ -274,6 +276,11 @@ class RetrievalTraining(LoopSettings):
             wrong, remedy = (
                 "front_narrow keeps features of narrow photos",
                 "keep some versions and give a narrow_share, or leave it out",
+            )
+        elif self.front_photos < 1 or (self.front_photos > 1 and not self.front_narrow):
+            wrong, remedy = (
+                "front_photos counts narrow photos that are kept",
+                "give 1 or more, and front_narrow",
             )
         elif self.front_folder is not None and not self.front_versions:
             wrong, remedy = "front_folder keeps early features", "keep some versions, or leave it out"
