@@ -101,7 +101,8 @@ def test_a_retrieval_network_builds_and_embeds_both_views(file: Path) -> None:
 
 @pytest.mark.parametrize("file", _RETRIEVAL, ids=lambda file: file.stem)
 def test_frozen_names_are_names_of_the_network(file: Path) -> None:
-    kept = {"front_versions": 0, "front_narrow": False, "feature_style": 0.0, "feature_drop": 0.0}
+    kept = {"front_versions": 0, "front_narrow": False, "front_photos": 1}
+    kept |= {"feature_style": 0.0, "feature_drop": 0.0}
     settings = _load(file, **kept)  # features that are kept freeze stages of their own
     for pattern in settings.freeze or ():
         model = _built(settings)
