@@ -5,8 +5,8 @@ for on real pictures. Half way along the straight line between the two sets of w
 little is paid (``docs/worlds.md`` has the figures). Parts of a network differ in what of theirs carries over, so they
 may go different shares of the way (``docs/compact.md``).
 
-What was learned may itself be the mean of the weights after many steps: at a rate well above nothing they wander about a
-point that generalises better than any of them.
+What was learned may itself be the mean of the weights after many steps: at a rate well above nothing they wander about
+a point that generalises better than any of them.
 
 Sources: weight-space ensembling, WiSE-FT (CVPR 2022), whose default is the middle; stochastic weight averaging (UAI
 2018), by PyTorch's own ``torch.optim.swa_utils``.
