@@ -121,7 +121,7 @@ def test_mean_and_temperature_are_those_of_the_weights_in_between(settings: Sett
     assert 3.0 < model.config.scale <= 100.0
 
 
-@pytest.mark.parametrize("published", [{"learned_share": 0.5}, {"average_from": 0.25}])
+@pytest.mark.parametrize("published", [{"learned_share": 0.5}, {"average_from": 0.0}])
 def test_a_training_that_stopped_goes_on_to_the_same_weights(
     settings: Settings,
     assert_resumes: Callable[[RetrievalTraining, int], None],
