@@ -3,15 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from smdt.data.pairs import PairSplit, Query, Reference
 from smdt.errors import ConfigError
 from smdt.geometry.geodesy import distance_m
-from smdt.retrieval.matching import between_columns, circular_scores, normalise_queries
 from smdt.retrieval.mining import (
     mined_batches,
-    nearest_at_any_turn,
     nearest_by_place,
     nearest_by_similarity,
     place_coordinates,
@@ -78,28 +75,6 @@ def test_two_queries_of_one_reference_count_as_the_first() -> None:
     references = np.eye(3, dtype=np.float32)[:2]
     found = nearest_by_similarity(queries, references, np.array([0, 1, 0]), 1)
     assert found.tolist() == [[1], [0], [0]]
-
-
-def test_look_alikes_are_the_references_that_fit_best_at_any_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smdt.retrieval.mining.QUERY_CHUNK", 7)
-    monkeypatch.setattr("smdt.retrieval.mining.REFERENCE_CHUNK", 5)
-    generator = torch.Generator().manual_seed(0)
-    queries, references = torch.randn(2, 24, 6, 16, generator=generator)
-    references = normalise_queries(references)
-    references[3] = queries[10].roll(-5, -1)  # turned away, but the same
-    seen = torch.arange(16) < 6
-    told: list[tuple[int, int]] = []
-    rng = np.random.default_rng(0)
-    found = nearest_at_any_turn(queries, references, seen, 4, rng, progress=lambda *one: told.append(one))
-    mask = seen.expand(24, -1)
-    scores = between_columns(circular_scores(normalise_queries(queries, mask), references, mask)).amax(2)
-    assert found.tolist() == scores.fill_diagonal_(-2.0).topk(4, dim=1).indices.tolist()
-    assert found[10, 0] == 3
-    assert told == [(7, 24), (14, 24), (21, 24), (24, 24)]
-    shared = nearest_at_any_turn(queries, references, seen, 9, rng, among=8)  # three shares of eight
-    assert (shared >= 0).sum(1).tolist() == [7] * 24
-    together = [{number, *row} - {-1} for number, row in enumerate(shared.tolist())]
-    assert len({frozenset(one) for one in together}) == 3
 
 
 def test_every_query_is_used_once_at_most_and_batches_differ_by_epoch() -> None:

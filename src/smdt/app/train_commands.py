@@ -110,7 +110,7 @@ def train_retrieval_model(config: Path | None, options: dict[str, Any]) -> None:
     from smdt.training.retrieval import train_retrieval
 
     with (
-        passing_bar("preparing pairs") as advance,
+        passing_bar("reading pairs") as advance,
         training_report(f"training {settings.name}", settings.steps) as report,
     ):
         train_retrieval(settings, report, progress=advance)

@@ -1,8 +1,5 @@
 """Which pairs of a data set share a batch: near neighbours in metres or in looks, so that negatives are hard.
 
-Looks are compared as they stand, or at every turn: a photo of unknown heading is mistaken for places far away of which
-some part looks like what it shows, and these are none of its neighbours in metres.
-
 Every epoch is one table of batches, (N, B) indices of queries, that uses each query once at most. No batch holds two
 queries whose references show one place: such a negative would be none.
 
@@ -12,18 +9,14 @@ Source: sampling by place and by similarity as in Sample4Geo (ICCV 2023), here b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from scipy.spatial import cKDTree
-from torch import Tensor
 
 from smdt.data.pairs import PairSplit
 from smdt.errors import ConfigError
-from smdt.retrieval.ranking import slices
-from smdt.retrieval.strip_scores import QUERY_CHUNK, REFERENCE_CHUNK, QueryStrips, TurnedScores
 
 Indices = npt.NDArray[np.int64]
 _EARTH_RADIUS_M = 6_371_008.8
@@ -110,54 +103,6 @@ def nearest_by_similarity(
     index.add(np.ascontiguousarray(references[searched]))
     _, found = index.search(np.ascontiguousarray(queries), min(count + 1, len(searched)))
     return _without_self(np.asarray(owner[searched[found]], np.int64))
-
-
-def nearest_at_any_turn(
-    queries: Tensor,
-    references: Tensor,
-    seen: Tensor,
-    count: int,
-    rng: np.random.Generator,
-    *,
-    among: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Indices:
-    """The pairs whose references fit each query best at whichever turn, (Q, count), best first: its look-alikes.
-
-    Args:
-        queries: (Q, C, W) strips of photos of unknown heading, their mean removed where a model asks for that.
-        references: (Q, C, W) of :func:`smdt.retrieval.strip_scores.ready_references`, in the same order.
-        seen: (W,) bool, the columns of queries that are compared.
-        count: look-alikes wanted; where there are not as many, then -1.
-        rng: shares the pairs out.
-        among: search among so many pairs at most: all are shared out at random, and each is sought among its share.
-            Unless given, among all.
-        progress: called with queries done and in all.
-    """
-    pairs = len(queries)
-    shares = np.array_split(rng.permutation(pairs), max(1, math.ceil(pairs / (among or pairs))))
-    found = np.full((pairs, count), -1, np.int64)
-    done = 0
-    for share in shares:
-        members = torch.from_numpy(share)
-        scores = TurnedScores(QueryStrips(queries[members], seen), references[members])
-        wanted = min(count, len(share) - 1)
-        for asked in slices(len(share), QUERY_CHUNK):
-            best = torch.empty(asked.stop - asked.start, 0)
-            holder = torch.empty(asked.stop - asked.start, 0, dtype=torch.int64)
-            for searched in slices(len(share), REFERENCE_CHUNK):
-                block = scores(asked, searched)
-                number = torch.arange(searched.start, searched.stop)
-                block[number[None] == torch.arange(asked.start, asked.stop)[:, None]] = -math.inf
-                best, column = torch.cat([best, block], dim=1).topk(
-                    min(wanted, best.shape[1] + block.shape[1]), dim=1
-                )
-                holder = torch.cat([holder, number.expand(len(holder), -1)], dim=1).gather(1, column)
-            found[share[asked], :wanted] = share[holder.numpy()]
-            done += asked.stop - asked.start
-            if progress is not None:
-                progress(done, pairs)
-    return found
 
 
 def _without_self(neighbours: Indices) -> Indices:

@@ -22,16 +22,13 @@ from smdt.training.processes import gather_objects
 from smdt.training.retrieval_settings import RetrievalTraining
 
 Descriptors = Callable[[Loop, Tensor, Tensor], tuple[Tensor, Tensor]]
-Similar = Callable[[Loop, int], Indices]
-"""Told the epoch, gives each pair's hard negatives by the model as it stands, (Q, k), hardest first."""
 
 
 class Epochs:
     """Endless batches of a data set, one table of batches an epoch.
 
     Mining by similarity looks at descriptors of the model as it stands when an epoch begins; the first epoch is at
-    random, since such mining costs as much as an epoch's reading. Look-alikes are sought for the first one, too. The
-    table is part of the training's state, so that a resumed epoch is the one that was begun.
+    random. The table is part of the training's state, so that a resumed epoch is the one that was begun.
 
     Args:
         settings: batch size and mining.
@@ -47,9 +44,6 @@ class Epochs:
         self.epoch, self.begun_after = -1, 0
         self.table = torch.zeros(0, settings.batch, dtype=torch.int64)
         self.neighbours: Indices | None = None
-        self._near: Indices | None = None  # in place, for a share of the groups of look-alikes
-        if settings.place_share > 0:
-            self._near = nearest_by_place(place_coordinates(pairs.split), settings.neighbours)
         if settings.mining == "place":
             self.neighbours = nearest_by_place(place_coordinates(pairs.split), settings.neighbours)
         else:
@@ -70,18 +64,18 @@ class Epochs:
         self.epoch, self.begun_after, self.table = state["epoch"], state["begun_after"], state["table"]
         self.neighbours = None if state["neighbours"] is None else state["neighbours"].numpy()
 
-    def batches(self, loop: Loop, first_step: int, similar: Similar) -> Iterator[ViewPairs]:
+    def batches(self, loop: Loop, first_step: int, descriptors: Descriptors) -> Iterator[ViewPairs]:
         """This process's batches, from that of a step on.
 
         Args:
-            loop: for the process's number, and for ``similar``.
+            loop: for the process's number, and for ``descriptors``.
             first_step: from 1.
-            similar: asked where mining looks at the model.
+            descriptors: embeds panoramas and aerial images (uint8), for mining.
         """
-        for rows in self.tables(loop, first_step, similar):
+        for rows in self.tables(loop, first_step, descriptors):
             yield from load_rows(self.pairs, rows, self.settings.workers)
 
-    def tables(self, loop: Loop, first_step: int, similar: Similar) -> Iterator[list[list[int]]]:
+    def tables(self, loop: Loop, first_step: int, descriptors: Descriptors) -> Iterator[list[list[int]]]:
         """This process's rows of each epoch's table, as indices of queries: those of a step and after it.
 
         A table is to be used up before the next is asked for. See :meth:`batches`.
@@ -91,37 +85,27 @@ class Epochs:
         mine = slice(loop.rank * share, (loop.rank + 1) * share)
         while True:
             if done - self.begun_after >= len(self.table):
-                self._begin(loop, done, similar)
+                self._begin(loop, done, descriptors)
             rows: list[list[int]] = self.table[done - self.begun_after :, mine].tolist()
             done += len(rows)
             yield rows
 
-    def _begin(self, loop: Loop, done: int, similar: Similar) -> None:
+    def _begin(self, loop: Loop, done: int, descriptors: Descriptors) -> None:
         settings = self.settings
         self.epoch, self.begun_after = self.epoch + 1, done
-        first = {"similarity": 1, "lookalikes": 0}.get(settings.mining, self.epoch + 1)
-        if self.epoch >= first and (self.epoch - first) % settings.mine_every == 0:
-            self.neighbours = similar(loop, self.epoch)
+        if settings.mining == "similarity" and self.epoch > 0 and (self.epoch - 1) % settings.mine_every == 0:
+            self.neighbours = self._similar(loop, descriptors)
         self.table = self._table(self.epoch)
 
     def _table(self, epoch: int) -> Tensor:
         settings = self.settings
         rng = np.random.default_rng([settings.seed, epoch, 3])
-        neighbours = self.neighbours
-        if neighbours is not None and self._near is not None:
-            by_place = rng.random(len(neighbours)) < settings.place_share
-            neighbours = neighbours.copy()
-            neighbours[by_place, : self._near.shape[1]] = self._near[by_place]
-        return torch.from_numpy(mined_batches(self.shown, settings.batch, rng, neighbours, settings.group))
+        return torch.from_numpy(
+            mined_batches(self.shown, settings.batch, rng, self.neighbours, settings.group)
+        )
 
-    def similar(self, descriptors: Descriptors, loop: Loop, epoch: int) -> Indices:
-        """Neighbours by the model as it stands, of pairs that look north; every process embeds a share of them.
-
-        Args:
-            descriptors: embeds panoramas and aerial images (uint8).
-            loop: handed on.
-            epoch: of no account here.
-        """
+    def _similar(self, loop: Loop, descriptors: Descriptors) -> Indices:
+        """Neighbours by the model as it stands; every process embeds a share of the pairs."""
         split, size = self.pairs.split, max(1, self.settings.batch // loop.processes)
         own = torch.arange(loop.rank, len(split.queries), loop.processes)
         found = []

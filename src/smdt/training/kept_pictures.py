@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from smdt.errors import ConfigError
-from smdt.training.epochs import Epochs, Similar
+from smdt.training.epochs import Descriptors, Epochs
 from smdt.training.loop import Loop
 from smdt.training.pairs import DatasetPairs, ViewPairs, load_rows
 
@@ -39,7 +39,7 @@ class KeptPictures:
         loop: Loop,
         first_step: int,
         epochs: Epochs,
-        similar: Similar,
+        descriptors: Descriptors,
         progress: Callable[[int, int], None] | None = None,
     ) -> Iterator[ViewPairs]:
         """This process's batches, from that of a step on; the pictures are read before the first.
@@ -48,7 +48,7 @@ class KeptPictures:
             loop: whose device keeps them.
             first_step: from 1.
             epochs: which queries share a batch.
-            similar: for mining, see :meth:`Epochs.tables`.
+            descriptors: for mining, see :meth:`Epochs.batches`.
             progress: told, in the first process, of pairs read and in all.
 
         Raises:
@@ -56,7 +56,7 @@ class KeptPictures:
             DatasetError: if a picture cannot be read.
         """
         self.read(loop.device, progress if loop.rank == 0 else None)
-        for table in epochs.tables(loop, first_step, similar):
+        for table in epochs.tables(loop, first_step, descriptors):
             for row in table:
                 yield self.of(row)
 

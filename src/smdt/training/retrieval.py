@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ from smdt.retrieval.losses import (
     symmetric_info_nce,
 )
 from smdt.retrieval.matching import circular_scores, normalise_queries
-from smdt.retrieval.mining import Indices, shown_places
+from smdt.retrieval.mining import shown_places
 from smdt.retrieval.models import create_model, family_classes, load_model, save_model
 from smdt.retrieval.siamese import Siamese
 from smdt.training.accumulation import backward_in_parts
@@ -46,7 +45,6 @@ from smdt.training.blending import Blending, check_parts
 from smdt.training.epochs import Epochs
 from smdt.training.head_start import check_head_start, find_head, first_pairs
 from smdt.training.kept_pictures import KeptPictures
-from smdt.training.lookalikes import lookalikes
 from smdt.training.loop import Loop, Report, Trainable, run
 from smdt.training.pairs import ViewPairs, load_steps
 from smdt.training.rates import learning_trunk, parameter_groups, warm_cosine
@@ -173,20 +171,13 @@ class RetrievalTrainer(Trainable):
             self._find_head(loop)
         if first_step == 1 and self.blending is not None:
             self.blending.begin(self.model)
-        if self.epochs is None:
-            return self._drawn(loop, first_step)
-        similar = self._lookalikes
-        if self.settings.mining != "lookalikes":
-            similar = partial(self.epochs.similar, self._descriptors)
-        if self.front is not None:
-            return self.front.batches(loop, first_step, self.epochs, similar, self.progress)
-        if self.kept is not None:
-            return self.kept.batches(loop, first_step, self.epochs, similar, self.progress)
-        return self.epochs.batches(loop, first_step, similar)
-
-    def _lookalikes(self, loop: Loop, epoch: int) -> Indices:
-        assert self.front is not None  # settings see to it
-        return lookalikes(loop, self.front, epoch, self.progress if loop.rank == 0 else None)
+        if self.epochs is not None and self.front is not None:
+            return self.front.batches(loop, first_step, self.epochs, self._descriptors, self.progress)
+        if self.epochs is not None and self.kept is not None:
+            return self.kept.batches(loop, first_step, self.epochs, self._descriptors, self.progress)
+        if self.epochs is not None:
+            return self.epochs.batches(loop, first_step, self._descriptors)
+        return self._drawn(loop, first_step)
 
     def _drawn(self, loop: Loop, first_step: int) -> Iterator[ViewPairs]:
         """This process's pairs of places, from those of a step on."""

@@ -32,7 +32,7 @@ from smdt.training.augmentation import (
     seen_mask,
     take_columns,
 )
-from smdt.training.epochs import Epochs, Similar
+from smdt.training.epochs import Descriptors, Epochs
 from smdt.training.front_folder import FrontFolder, pictures_digest, weights_digest
 from smdt.training.loop import Loop
 from smdt.training.pairs import DatasetPairs, ViewPairs, load_rows
@@ -45,27 +45,30 @@ Progress = Callable[[int, int], None]
 
 _CHUNK = 32
 _DECIDE = (
-    "dataset",
-    "split",
-    "align",
-    "mapping",
-    "model",
-    "height_px",
-    "width_px",
-    "seed",
-    "precision",
-    "front_versions",
-    "front_narrow",
-    "front_photos",
-    "turn_deg",
-    "turn_both",
-    "mirror",
-    "narrowest_deg",
-    "narrow_widths",
-    "photometric",
-    "occlusion",
-    "keep_share",
-    "remove_share",
+    *(
+        "dataset",
+        "split",
+        "align",
+        "mapping",
+        "model",
+        "height_px",
+        "width_px",
+        "seed",
+        "precision",
+        "front_versions",
+    ),
+    *(
+        "front_narrow",
+        "front_photos",
+        "turn_deg",
+        "turn_both",
+        "mirror",
+        "narrowest_deg",
+        "narrow_widths",
+        "photometric",
+        "occlusion",
+    ),
+    *("keep_share", "remove_share"),
 )
 """Settings on which kept features depend."""
 _GIB = 2.0**30
@@ -161,7 +164,7 @@ class FrontCache:
         loop: Loop,
         first_step: int,
         epochs: Epochs,
-        similar: Similar,
+        descriptors: Descriptors,
         progress: Progress | None = None,
     ) -> Iterator[FrontRows]:
         """This process's batches, from that of a step on; the features are computed before the first.
@@ -170,12 +173,12 @@ class FrontCache:
             loop: where to compute.
             first_step: from 1.
             epochs: which queries share a batch.
-            similar: for mining, see :meth:`Epochs.tables`.
+            descriptors: for mining, see :meth:`Epochs.batches`.
             progress: told, in the first process, how the computing goes.
         """
         self.fill(loop, progress if loop.rank == 0 else None)
         queries = self.pairs.split.queries
-        for rows in epochs.tables(loop, first_step, similar):
+        for rows in epochs.tables(loop, first_step, descriptors):
             for row in rows:
                 yield FrontRows(row, [queries[index].id for index in row])
 
@@ -363,15 +366,6 @@ class FrontCache:
         mask = torch.cat([seen_mask(self.model.columns, one, 1, device) for one in kept])
         features = narrow.features[photo, rows].to(device).float()
         return self._changed(features, generator), narrow.turned_px[photo, rows], mask
-
-    def looks(self, rows: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """Kept features of a narrow photo of some pairs, one of the first version's, and of their aerial images."""
-        assert (
-            self._features
-        )  # batches come when they are there; of narrow photos where settings ask for them
-        assert self._narrow
-        photo = number % self.settings.front_photos
-        return self._narrow.features[photo, rows].float(), self._features[1][0, rows].float()
 
     def back(self, features: Tensor, view: View, model: Encoder | None = None) -> Tensor:
         """Strips (B, C, W') of a view's features.

@@ -13,7 +13,7 @@ from smdt.training.align_settings import AlignSettings
 from smdt.training.settings import LoopSettings
 
 LOSSES = ("contrast", "triplet", "info_nce")
-MINING = ("random", "place", "similarity", "lookalikes")
+MINING = ("random", "place", "similarity")
 SOURCES = ("worlds", "cvusa", "cvact", "vigor", "folder")
 WIDTHS = ("even", "inverse")
 TRAIN_SPLITS: Mapping[str, str] = {"cvusa": "train", "cvact": "train", "vigor": "same-train", "folder": "all"}
@@ -77,14 +77,10 @@ class RetrievalTraining(LoopSettings):
         root: the data set's folder.
         split: of the data set; the one for training unless given.
         skip_missing: leave pairs out whose picture is missing.
-        mining: which pairs of a data set share a batch: at ``random``; near in ``place``; of ``similarity``, all
-            looking north; or ``lookalikes``, whose aerial image a narrow photo is like at whichever heading, see
-            :mod:`smdt.training.lookalikes`.
+        mining: which pairs of a data set share a batch: at ``random``, near in ``place``, or of ``similarity``.
         group: near pairs in a row, in a batch.
         neighbours: how far down the list of a pair's neighbours a group reaches.
-        mine_every: epochs between two looks at what is similar, or looks alike.
-        mine_among: look-alikes are sought among so many pairs, drawn at random; all pairs are shared out so.
-        place_share: share of the groups that are near in place all the same, where look-alikes are mined.
+        mine_every: epochs between two looks at what is similar.
         town_seeds: towns to learn from.
         town_side_m: side of each town.
         places: folders of other places to learn from, as ``smdt world`` writes them.
@@ -156,8 +152,6 @@ class RetrievalTraining(LoopSettings):
     group: int = 4
     neighbours: int = 64
     mine_every: int = 1
-    mine_among: int = 16384
-    place_share: float = 0.0
     town_seeds: tuple[int, ...] = tuple(range(100, 124))
     town_side_m: float = 600.0
     places: tuple[Path, ...] = ()
@@ -211,7 +205,6 @@ class RetrievalTraining(LoopSettings):
         self._check_source()
         self._check_ranges()
         self._check_front()
-        self._check_mining()
 
     def aligned(self) -> AlignSettings:
         """What the stages before give, whole: ``align`` over the settings of its own.
@@ -261,20 +254,6 @@ class RetrievalTraining(LoopSettings):
                 "batches of simulated places are neighbours already",
                 where="mining",
                 remedy="leave it out, or give a data set",
-            )
-
-    def _check_mining(self) -> None:
-        if self.mining == "lookalikes" and not self.front_narrow:
-            raise ConfigError(
-                "look-alikes are sought by narrow photos that are kept",
-                where="mining",
-                remedy="keep some front_versions and give front_narrow, or choose another mining",
-            )
-        if self.place_share > 0 and self.mining != "lookalikes":
-            raise ConfigError(
-                "a share of groups near in place is one of groups of look-alikes",
-                where="place_share",
-                remedy="give mining: lookalikes, or leave it out",
             )
 
     def _check_front(self) -> None:
@@ -333,7 +312,6 @@ class RetrievalTraining(LoopSettings):
             "occlusion",
             "keep_share",
             "feature_style",
-            "place_share",
         )
         given = {name: getattr(self, name) for name in shares}
         given.update((f"learned_parts, {name}", share) for name, share in self.learned_parts.items())
@@ -359,14 +337,14 @@ class RetrievalTraining(LoopSettings):
                 remedy="give a rate above 0, and a decay of 0 or more",
             )
         if (
-            min(self.group, self.neighbours, self.mine_every, self.mine_among) < 1
+            min(self.group, self.neighbours, self.mine_every) < 1
             or self.curriculum_steps < 0
             or self.workers < 0
         ):
             raise ConfigError(
                 "a count is too small",
-                where="group/neighbours/mine_every/mine_among/curriculum_steps/workers",
-                remedy="give 1 or more to the first four, 0 or more to the others",
+                where="group/neighbours/mine_every/curriculum_steps/workers",
+                remedy="give 1 or more to the first three, 0 or more to the others",
             )
         if self.blended and self.loss != "contrast":
             raise ConfigError(
