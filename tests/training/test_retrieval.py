@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import subprocess
@@ -70,6 +71,8 @@ def _pairs(batch: int = 4) -> ViewPairs:
         ({"dataset": "cvusa"}, "--root"),
         ({"narrow_widths": "few"}, "choose from even, inverse"),
         ({"mining": "place"}, "neighbours already"),
+        ({"memory": -1}, "a memory of -1 references"),
+        ({"memory": 8, "loss": "triplet"}, "cannot be used with loss triplet"),
         ({"learning_rate": 0.0}, "--learning-rate"),
         ({"occlusion": 2.0}, "no share"),
         ({"relief": 2.0}, "relief"),
@@ -150,9 +153,13 @@ def test_a_short_training_on_places_learns_writes_a_model_and_repeats(
     assert fingerprint(load_model(str(tmp_path / "b"))) == fingerprint(model)
 
 
-@pytest.mark.parametrize("mining", ["random", "similarity"])
+@pytest.mark.parametrize(("mining", "memory"), [("random", 0), ("similarity", 0), ("random", 8)])
 def test_a_training_on_a_data_set_repeats_when_it_is_stopped_and_resumed(
-    mining: str, pairs_folder: Path, tmp_path: Path, assert_resumes: Callable[[RetrievalTraining, int], None]
+    mining: str,
+    memory: int,
+    pairs_folder: Path,
+    tmp_path: Path,
+    assert_resumes: Callable[[RetrievalTraining, int], None],
 ) -> None:
     settings = _settings(
         tmp_path / "whole",
@@ -160,6 +167,7 @@ def test_a_training_on_a_data_set_repeats_when_it_is_stopped_and_resumed(
         dataset="folder",
         root=pairs_folder,
         mining=mining,
+        memory=memory,
         group=2,
         save_every=3,
         mirror=True,
@@ -189,6 +197,41 @@ def test_the_published_loss_trains_a_transformer_in_parts_as_at_once(
     assert not model.finds_heading
 
 
+def _two_processes(config: Path, *options: object) -> None:
+    """Train by torchrun on two CPUs' processes."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "smdt.app.cli", "train", "retrieval", "--config", str(config), "--accelerator", "cpu"]
+    command += ["--devices", "2", *map(str, options)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_processes_hold_the_references_that_one_holds(pairs_folder: Path, tmp_path: Path) -> None:
+    network = {"family": "compact", "model": {"backbone": "test_efficientnet", "tile_px": 64}, "freeze": []}
+    still = {"turn_deg": 0, "narrow_share": 0, "photometric": 0, "learning_rate": 1e-6, "strip_channels": 8}
+    given = {"dataset": "folder", "height_px": 32, "width_px": 128, "workers": 0, "log_every": 1}
+    config = tmp_path / "training.yaml"
+    config.write_text(json.dumps({**network, **still, **given, "batch": 8, "steps": 3, "memory": 8}))
+    _two_processes(config, "--root", pairs_folder, "--out", tmp_path / "two")
+    losses = []
+    for memory in (8, 0):
+        changes = {
+            "root": pairs_folder,
+            "out": tmp_path / str(memory),
+            "memory": memory,
+            "accelerator": "cpu",
+        }
+        train_retrieval(load_settings(RetrievalTraining, config, changes))
+    for name in ("two", "8", "0"):
+        rows = csv.DictReader((tmp_path / name / "logs" / "figures.csv").read_text().splitlines())
+        losses.append([float(row["loss"]) for row in rows])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert (
+        losses[1][1] > losses[2][1] * 1.05
+    )  # ten pairs, eight a batch: six of the first batch's are in the second
+
+
 def test_two_processes_of_torchrun_in_parts_train_the_model_that_one_trains_at_once(
     pairs_folder: Path, tmp_path: Path
 ) -> None:
@@ -201,25 +244,7 @@ def test_two_processes_of_torchrun_in_parts_train_the_model_that_one_trains_at_o
     config.write_text(json.dumps(settings))
     in_parts = tmp_path / "parts.yaml"
     in_parts.write_text(json.dumps(settings | {"parts": 2}))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "smdt.app.cli", "train", "retrieval", "--config", in_parts, "--root", pairs_folder]
-    command += [
-        "--steps",
-        "3",
-        "--batch",
-        "8",
-        "--accelerator",
-        "cpu",
-        "--devices",
-        "2",
-        "--out",
-        tmp_path / "two",
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        list(map(str, command)), env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    _two_processes(in_parts, "--root", pairs_folder, "--steps", 3, "--batch", 8, "--out", tmp_path / "two")
     changes = {"root": pairs_folder, "out": tmp_path / "one", "steps": 3, "batch": 8, "accelerator": "cpu"}
     train_retrieval(load_settings(RetrievalTraining, config, changes))
     two, one = (load_model(str(tmp_path / name)).state_dict() for name in ("two", "one"))

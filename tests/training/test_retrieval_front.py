@@ -15,6 +15,7 @@ from smdt.geometry.panorama import mirror_beyond
 from smdt.retrieval.compact import Compact, CompactConfig
 from smdt.retrieval.encoder import Encoder
 from smdt.retrieval.matching import best_turn, circular_scores, normalise_queries
+from smdt.retrieval.memory import NONE, ReferenceMemory
 from smdt.retrieval.models import fingerprint, load_model
 from smdt.training.augmentation import drop_channels, mix_styles, seen_mask
 from smdt.training.loop import Loop, run
@@ -127,6 +128,35 @@ def test_a_stopped_training_goes_on_bit_for_bit(pairs_folder: Path, tmp_path: Pa
     other = replace(settings, out=tmp_path / "other", seed=1)
     train_retrieval(other)
     assert fingerprint(load_model(str(tmp_path / "other"))) != fingerprint(models[0])
+
+
+def test_references_in_memory_are_negatives_but_for_those_of_the_same_place(
+    pairs_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[set[int], set[int]]] = []
+
+    class Watched(ReferenceMemory):
+        def hardest(self, queries: Tensor, shown: Tensor, mask: Tensor | None = None) -> Tensor | None:
+            found = super().hardest(queries, shown, mask)
+            if found is not None:
+                held = self.state()["memory"][-1][1].tolist()
+                asked.append((set(shown[:, 0].tolist()), set(held)))
+                assert bool(
+                    (found > NONE).sum(1).eq(4 - torch.isin(shown[:, 0], torch.tensor(held)).int()).all()
+                )
+            return found
+
+    monkeypatch.setattr("smdt.training.retrieval.ReferenceMemory", Watched)
+    losses = []
+    for memory in (0, 4):
+        figures: list[float] = []
+        settings = _settings(tmp_path / str(memory), pairs_folder, steps=6, memory=memory)
+        train_retrieval(settings, lambda _, one, kept=figures: kept.append(one["loss"]))  # type: ignore[misc]
+        losses.append(figures)
+    assert losses[0][0] == losses[1][0]  # nothing is in memory yet
+    assert losses[0][1] < losses[1][1]
+    assert len(asked) == 5
+    assert any(now & before for now, before in asked)  # an epoch ended, and a pair came again
 
 
 def test_features_are_turned_together_and_keep_their_heading(pairs_folder: Path, tmp_path: Path) -> None:

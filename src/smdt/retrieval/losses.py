@@ -110,6 +110,7 @@ def contrast_loss(
     heading_deg: Tensor,
     scale: Tensor | float,
     mask: Tensor | None = None,
+    negatives: Tensor | None = None,
 ) -> Tensor:
     """Symmetric contrast over places and turns.
 
@@ -122,6 +123,8 @@ def contrast_loss(
         heading_deg: (B,) true headings of the panoramas.
         scale: inverse temperature.
         mask: (B, W), True where a query sees.
+        negatives: (B, K) cosines of each query with references that are none of the batch, such as those of
+            :class:`smdt.retrieval.memory.ReferenceMemory`.
 
     Returns:
         The mean cross entropy, queries to references and back.
@@ -133,8 +136,11 @@ def contrast_loss(
     weight = column - low
     own = torch.arange(size, device=queries.device)
     total = scores.new_zeros(())
-    for logits in (scores, scores.transpose(0, 1)):
-        log_share = logits.reshape(size, -1).log_softmax(dim=1).view(size, size, width)[own, own]
+    for logits, others in ((scores, negatives), (scores.transpose(0, 1), None)):
+        every = logits.reshape(size, -1)
+        if others is not None:
+            every = torch.cat([every, others * scale], dim=1)
+        log_share = every.log_softmax(dim=1)[:, : size * width].view(size, size, width)[own, own]
         first = log_share.gather(1, (low.long() % width)[:, None])[:, 0]
         second = log_share.gather(1, ((low.long() + 1) % width)[:, None])[:, 0]
         total = total - ((1 - weight) * first + weight * second).mean()

@@ -182,8 +182,7 @@ class TurnedScores:
         elements = frequencies * count * 2 * channels
         self._spectra = torch.empty(frequencies, count, 2 * channels, dtype=held_type(elements))
         for part in slices(count, _PART):
-            spectrum = torch.fft.rfft(references[part].float(), dim=-1).permute(2, 0, 1)
-            self._spectra[:, part] = torch.cat([spectrum.real, spectrum.imag], dim=2)
+            self._spectra[:, part] = right_factors(references[part].float())
         self._back, self._half = inverse_transform(width), half_column(width)
         self._weight = self._weights(energy_of(references))
         self._last: dict[tuple[int, int], Tensor] = {}
@@ -198,14 +197,11 @@ class TurnedScores:
         return total.clamp_min(_SMALL**2).rsqrt()[:, None]
 
     def _left(self, queries: slice) -> Tensor:
-        """Spectra of a slice of queries as left factors, (F, 2q, 2C): rows of real parts, then of imaginary ones."""
+        """Left factors of a slice of queries."""
         key = (queries.start, queries.stop)
         if key not in self._last:
-            spectrum = torch.fft.rfft(self.queries(queries)[0], dim=-1).permute(2, 0, 1)
-            real, imaginary = spectrum.real, spectrum.imag
-            rows = [torch.cat([real, imaginary], dim=2), torch.cat([-imaginary, real], dim=2)]
             self._last.clear()
-            self._last[key] = torch.cat(rows, dim=1).contiguous()
+            self._last[key] = left_factors(self.queries(queries)[0])
         return self._last[key]
 
     def __call__(self, queries: slice, references: slice) -> Tensor:
@@ -287,6 +283,20 @@ def energy_of(references: Tensor) -> Tensor:
     """Squared norm of each column of reference strips, (R, W) float32."""
     parts = [references[part].float().square().sum(1) for part in slices(len(references), _PART)]
     return torch.cat(parts)
+
+
+def left_factors(queries: Tensor) -> Tensor:
+    """Spectra of query strips (q, C, W) as left factors, (F, 2q, 2C): rows of real parts, then of imaginary ones."""
+    spectrum = torch.fft.rfft(queries, dim=-1).permute(2, 0, 1)
+    real, imaginary = spectrum.real, spectrum.imag
+    rows = [torch.cat([real, imaginary], dim=2), torch.cat([-imaginary, real], dim=2)]
+    return torch.cat(rows, dim=1).contiguous()
+
+
+def right_factors(references: Tensor) -> Tensor:
+    """Spectra of reference strips (r, C, W), (F, r, 2C): the right factors, transposed, of :func:`left_factors`."""
+    spectrum = torch.fft.rfft(references, dim=-1).permute(2, 0, 1)
+    return torch.cat([spectrum.real, spectrum.imag], dim=2)
 
 
 def inverse_transform(width: int) -> Tensor:

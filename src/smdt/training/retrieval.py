@@ -12,16 +12,13 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smdt.alignment.labels import merge_labels
 from smdt.alignment.masks import KeepRemove, KeepRemoveSettings
 from smdt.errors import ConfigError, ModelError
-from smdt.files import write_whole
 from smdt.imagenet_weights import imagenet_lite0_state
 from smdt.retrieval.aerial_views import attach_ground_views
 from smdt.retrieval.compact import Compact
@@ -35,6 +32,7 @@ from smdt.retrieval.losses import (
     symmetric_info_nce,
 )
 from smdt.retrieval.matching import circular_scores, normalise_queries
+from smdt.retrieval.memory import ReferenceMemory
 from smdt.retrieval.mining import shown_places
 from smdt.retrieval.models import create_model, family_classes, load_model, save_model
 from smdt.retrieval.siamese import Siamese
@@ -51,9 +49,7 @@ from smdt.training.rates import learning_trunk, parameter_groups, warm_cosine
 from smdt.training.retrieval_front import FrontCache, FrontRows, Progress
 from smdt.training.retrieval_settings import RetrievalTraining
 from smdt.training.retrieval_sources import dataset_pairs, tile_side_m, training_split, world_pairs
-from smdt.training.retrieval_views import ViewMaker, Views
-
-_PICTURED = 6
+from smdt.training.retrieval_views import ViewMaker, Views, write_pictures
 
 
 def build_model(settings: RetrievalTraining, tile_side_m: float) -> Encoder:
@@ -146,10 +142,13 @@ class RetrievalTrainer(Trainable):
         self.kept: KeptPictures | None = None
         shares = (settings.learned_share, settings.learned_parts, settings.mean_after)
         self.blending = Blending(*shares) if settings.blended else None
+        halved = torch.bfloat16 if settings.precision.startswith("bf16") else torch.float32
+        self.memory = ReferenceMemory(settings.memory, halved) if settings.memory else None
         if self.split is not None:
             pairs = dataset_pairs(self.split, self.model, settings, ground_augmentation is not None)
             self._label_set = pairs.label_set
             self.epochs = Epochs(settings, pairs, shown_places(self.split))
+            self._number = {one.id: number for number, one in enumerate(self.split.queries)}
             if settings.front_versions:
                 self.front = FrontCache(settings, self.model, pairs, self.views)
             if settings.keep_pictures:
@@ -206,12 +205,16 @@ class RetrievalTrainer(Trainable):
         return {"cgan_fingerprint": print_now} if print_now else {}
 
     def state(self) -> dict[str, Any]:
-        """The epoch's table of batches, and the weights of start and mean where they are blended in."""
+        """The epoch's table of batches, the references in memory, and the weights that are blended in."""
         state = {} if self.epochs is None else self.epochs.state()
+        if self.memory is not None:
+            state |= self.memory.state()
         return state if self.blending is None else {**state, **self.blending.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take them back."""
+        if self.memory is not None:
+            self.memory.load_state(state, self.model.ground_mean.device)
         if self.blending is not None:
             self.blending.load_state(state, self.model)
         if self.epochs is not None:
@@ -232,7 +235,7 @@ class RetrievalTrainer(Trainable):
                 return self._embedded(self.model, views.ground[rows], views.aerial[rows])
 
         def loss_of(embeddings: tuple[Tensor, ...]) -> Tensor:
-            loss, recall = self._loss(loop, views, *embeddings)
+            loss, recall = self._loss(loop, views, self._shown(batch), *embeddings)
             figures.update({"loss": loss.detach(), "R@1": recall})
             return loss
 
@@ -261,7 +264,15 @@ class RetrievalTrainer(Trainable):
         self._last = self.views.make(batch, labels, loop.step_number, loop.rank, loop.device)
         return self._last
 
-    def _loss(self, loop: Loop, views: Views, queries: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+    def _shown(self, batch: ViewPairs | FrontRows) -> Tensor:
+        """The references that show each pair's place, its own first, (B, m), -1 for none; -1 where none comes again."""
+        if self.epochs is None:
+            return torch.full((len(batch.ids), 1), -1)
+        return torch.from_numpy(self.epochs.shown[[self._number[one] for one in batch.ids]])
+
+    def _loss(
+        self, loop: Loop, views: Views, shown: Tensor, queries: Tensor, references: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The loss over all processes' pairs, and the share of queries whose best reference is their own."""
         settings, gather = self.settings, loop.gather_with_gradient
         queries, references = gather(queries), gather(references)
@@ -273,7 +284,12 @@ class RetrievalTrainer(Trainable):
             kept = 0.0 if loop.step_number == 1 else min(0.98, 1 - 1 / loop.step_number)
             self.model.ground_mean.mul_(kept).add_(mean, alpha=1 - kept)
         if settings.loss == "contrast":
-            loss = contrast_loss(queries, references, heading, self.temperature(), mask)
+            negatives = None
+            if self.memory is not None:
+                shown = gather(shown.to(queries.device, torch.float64)).long()
+                negatives = self.memory.hardest(queries, shown, mask)
+                self.memory.add(references, shown[:, 0])
+            loss = contrast_loss(queries, references, heading, self.temperature(), mask, negatives)
         else:
             flat = [F.normalize(strips.flatten(1), dim=1) for strips in (queries, references)]
             if settings.loss == "triplet":
@@ -301,18 +317,8 @@ class RetrievalTrainer(Trainable):
 
     def pictures(self, loop: Loop, folder: Path) -> None:
         """Write the last batch's first pairs as the networks saw them, panorama over aerial image."""
-        if self._last is None:
-            return
-        for number in range(min(_PICTURED, len(self._last.ground))):
-            rows = [
-                self._last.ground[number],
-                *self._last.aerial[number].chunk(self._last.aerial.shape[1] // 3),
-            ]
-            width = max(one.shape[-1] for one in rows)
-            padded = [F.pad(one.float().cpu(), (0, width - one.shape[-1])) for one in rows]
-            shown = (torch.cat(padded, dim=1) * 255.0).round().clamp(0, 255).byte()
-            picture = Image.fromarray(np.ascontiguousarray(shown.permute(1, 2, 0).numpy()))
-            write_whole(folder / f"pair-{number}.png", picture.save)
+        if self._last is not None:
+            write_pictures(self._last, folder)
 
     def publish(self, folder: Path, record: dict[str, Any]) -> None:
         """Write the model with its record."""

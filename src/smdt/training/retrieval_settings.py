@@ -45,6 +45,8 @@ class RetrievalTraining(LoopSettings):
             over the whole batch all the same.
         loss: ``contrast`` over places and turns; ``triplet``, the published soft margin; or ``info_nce``. The last two
             compare whole descriptors, so strips of several columns have to look north for them.
+        memory: how many references of earlier steps are held, a few thousand, of which the hardest for each query are
+            negatives of ``contrast``, too, see :mod:`smdt.retrieval.memory`. 0: none.
         margin_scale: γ of the triplet loss.
         smoothing: share of InfoNCE's target that is spread over all.
         learning_rate: peak rate.
@@ -125,6 +127,7 @@ class RetrievalTraining(LoopSettings):
     batch: int = 32
     parts: int = 1
     loss: str = "contrast"
+    memory: int = 0
     margin_scale: float = 10.0
     smoothing: float = 0.0
     learning_rate: float = 2e-3
@@ -345,6 +348,12 @@ class RetrievalTraining(LoopSettings):
                 "a count is too small",
                 where="group/neighbours/mine_every/curriculum_steps/workers",
                 remedy="give 1 or more to the first three, 0 or more to the others",
+            )
+        if self.memory < 0 or (self.memory and self.loss != "contrast"):
+            raise ConfigError(
+                f"a memory of {self.memory} references cannot be used with loss {self.loss}",
+                where="memory",
+                remedy="give 0 or more, and loss: contrast",
             )
         if self.blended and self.loss != "contrast":
             raise ConfigError(

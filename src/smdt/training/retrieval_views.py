@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from smdt.files import write_whole
 from smdt.geometry.mapping import aerial_grid, map_aerial
 from smdt.retrieval.aerial_views import GroundViews
 from smdt.retrieval.embedding import filled_beyond
@@ -25,6 +28,8 @@ from smdt.training.augmentation import (
 )
 from smdt.training.pairs import ViewPairs
 from smdt.training.retrieval_settings import RetrievalTraining
+
+_PICTURED = 6
 
 
 @dataclass(frozen=True)
@@ -213,3 +218,14 @@ def narrow_width_deg(share: float, narrowest_deg: float, widths: str) -> float:
     if widths == "inverse":
         return 1.0 / (1.0 / narrowest_deg + (1.0 / 360.0 - 1.0 / narrowest_deg) * share)
     return narrowest_deg + (360.0 - narrowest_deg) * share
+
+
+def write_pictures(views: Views, folder: Path) -> None:
+    """Write a batch's first pairs as the networks saw them, panorama over aerial image."""
+    for number in range(min(_PICTURED, len(views.ground))):
+        rows = [views.ground[number], *views.aerial[number].chunk(views.aerial.shape[1] // 3)]
+        width = max(one.shape[-1] for one in rows)
+        padded = [F.pad(one.float().cpu(), (0, width - one.shape[-1])) for one in rows]
+        shown = (torch.cat(padded, dim=1) * 255.0).round().clamp(0, 255).byte()
+        picture = Image.fromarray(np.ascontiguousarray(shown.permute(1, 2, 0).numpy()))
+        write_whole(folder / f"pair-{number}.png", picture.save)
