@@ -18,7 +18,7 @@ from smdt.retrieval.matching import (
     normalise_references,
 )
 from smdt.retrieval.models import fingerprint
-from smdt.retrieval.strip_ranking import rank_strips
+from smdt.retrieval.strip_ranking import CENTRE_SHARPNESS, rank_strips
 from smdt.retrieval.strip_scores import ready_references
 
 
@@ -72,7 +72,7 @@ def test_a_model_that_unrolls_nothing_has_no_other_point() -> None:
 
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("field_of_view_deg", [360.0, 90.0])
-def test_the_best_of_a_references_strips_counts(known: bool, field_of_view_deg: float) -> None:
+def test_a_soft_maximum_of_a_references_strips_counts(known: bool, field_of_view_deg: float) -> None:
     centres, count = 3, 1400  # more than a block of references holds
     queries, references = strips(20, 4, 16, seed=1), strips(count * centres, 4, 16, seed=2)
     ready = ready_references(references, remove_mean=False)
@@ -91,9 +91,14 @@ def test_the_best_of_a_references_strips_counts(known: bool, field_of_view_deg: 
     asked, offered = normalise_queries(queries, mask), normalise_references(references)
     turns = between_columns(circular_scores(asked, offered, mask))
     scores = aligned_scores(asked, offered, mask) if known else turns.amax(2)
-    best = scores.view(20, count, centres).amax(2)
+    best = ((scores.view(20, count, centres) * CENTRE_SHARPNESS).exp().mean(2)).log() / CENTRE_SHARPNESS
     own = best[torch.arange(20), torch.arange(20)]
     assert ranking.ranks.tolist() == (best > own[:, None]).sum(1).tolist()
+    hardest = scores.view(20, count, centres).amax(2)
+    assert (
+        ranking.ranks.tolist()
+        != (hardest > hardest[torch.arange(20), torch.arange(20), None]).sum(1).tolist()
+    )
     assert ranking.best.tolist() == best.argmax(1).tolist()
     if not known:
         column = turns.flatten(1).view(20, count, -1)[torch.arange(20), ranking.best].argmax(1) % 32

@@ -115,4 +115,4 @@ def condition_record(condition: Condition) -> dict[str, Any]:
 
 def centres_text(centres: int) -> str:
     """From how many points tiles are seen, in words."""
-    return "their middle" if centres == 1 else f"{centres} points each, the best of which counts"
+    return "their middle" if centres == 1 else f"{centres} points each, a soft maximum of which counts"

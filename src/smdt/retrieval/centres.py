@@ -2,7 +2,8 @@
 
 A polar image is true of one point. A few metres beside it, what stands near is seen under other azimuths, and a model
 can either learn to overlook that, and much else with it, or be given the tile unrolled about a point nearer to the
-camera. So a tile may be embedded round a grid of points, as one reference of several strips, the best of which counts.
+camera. So a tile may be embedded round a grid of points, as one reference of several strips, of which a soft maximum
+counts.
 """
 
 from __future__ import annotations

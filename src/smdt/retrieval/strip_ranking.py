@@ -15,8 +15,8 @@ from smdt.retrieval.strip_scores import (
     QUERY_CHUNK,
     REFERENCE_CHUNK,
     AlignedScores,
-    BestCentre,
     BestReference,
+    PooledCentres,
     QueryStrips,
     TurnedScores,
 )
@@ -26,6 +26,8 @@ Progress = Callable[[str, int, int], None]
 HEADING_SHARPNESS = 80.0
 """By how much a better score counts for more where a heading is found; about twice the inverse temperature of
 ``compact``, by measurement (``docs/compact.md``)."""
+CENTRE_SHARPNESS = 60.0
+"""By how much a better score counts for more among the strips of a reference, by measurement there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +82,8 @@ def rank_strips(
         ignore: (Q, M) references never counted as nearer, padded with -1.
         shortlist: score at every turn only so many references, those of the nearest rotation-free keys; 0 scores all.
             It needs queries that see the whole circle: others are scored against all references.
-        centres: strips that each reference has; the best one counts. With more than one, known headings too are
-            compared as scores come out in float32.
+        centres: strips that each reference has, of which a soft maximum counts. With more than one, known headings
+            too are compared as scores come out in float32.
         progress: called with "ranking", queries begun and queries in all.
     """
     columns = queries.shape[-1]
@@ -104,7 +106,7 @@ def rank_strips(
     else:
         scores = TurnedScores(ready, references)
     watched = BestReference(
-        scores if centres == 1 else BestCentre(scores, centres),
+        scores if centres == 1 else PooledCentres(scores, centres, CENTRE_SHARPNESS),
         len(queries),
         (lambda done, total: progress("ranking", done, total)) if progress else None,
     )

@@ -231,22 +231,27 @@ class TurnedScores:
         return torch.cat(found)
 
 
-class BestCentre:
-    """Scores of references that have several strips each, seen from several points; the best one counts.
+class PooledCentres:
+    """Scores of references that have several strips each, seen from several points: a soft maximum over these.
+
+    A camera stands between the points as often as at one. What is its place then fits from several of them, while a
+    wrong place fits from one by chance. With s the strips' scores, the reference's is log(mean(exp(β·s))) / β.
 
     Args:
         scores: a ScoreBlock over all strips, those of one reference one after another.
         centres: strips of a reference.
+        sharpness: β; the larger, the nearer to the best strip's score.
     """
 
-    def __init__(self, scores: ScoreBlock, centres: int) -> None:
-        self.scores, self.centres = scores, centres
+    def __init__(self, scores: ScoreBlock, centres: int, sharpness: float) -> None:
+        self.scores, self.centres, self.sharpness = scores, centres, sharpness
 
     def __call__(self, queries: slice, references: slice) -> Tensor:
         """Scores (q, r)."""
         block = self.scores(queries, slice(references.start * self.centres, references.stop * self.centres))
-        best: Tensor = block.view(len(block), -1, self.centres).amax(dim=2)
-        return best
+        sharp = block.view(len(block), -1, self.centres) * self.sharpness
+        pooled: Tensor = (sharp.logsumexp(dim=2) - math.log(self.centres)) / self.sharpness
+        return pooled
 
 
 class BestReference:
