@@ -227,9 +227,7 @@ def test_two_processes_hold_the_references_that_one_holds(pairs_folder: Path, tm
         rows = csv.DictReader((tmp_path / name / "logs" / "figures.csv").read_text().splitlines())
         losses.append([float(row["loss"]) for row in rows])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-    assert (
-        losses[1][1] > losses[2][1] * 1.05
-    )  # ten pairs, eight a batch: six of the first batch's are in the second
+    assert losses[1][1] > losses[2][1] * 1.05  # the first step's are negatives in the second
 
 
 def test_two_processes_of_torchrun_in_parts_train_the_model_that_one_trains_at_once(

@@ -235,7 +235,7 @@ class RetrievalTrainer(Trainable):
                 return self._embedded(self.model, views.ground[rows], views.aerial[rows])
 
         def loss_of(embeddings: tuple[Tensor, ...]) -> Tensor:
-            loss, recall = self._loss(loop, views, self._shown(batch), *embeddings)
+            loss, recall = self._loss(loop, views, batch, *embeddings)
             figures.update({"loss": loss.detach(), "R@1": recall})
             return loss
 
@@ -265,13 +265,13 @@ class RetrievalTrainer(Trainable):
         return self._last
 
     def _shown(self, batch: ViewPairs | FrontRows) -> Tensor:
-        """The references that show each pair's place, its own first, (B, m), -1 for none; -1 where none comes again."""
+        """The references that show each pair's place, its own first, (B, m); -1 for none, as of worlds."""
         if self.epochs is None:
             return torch.full((len(batch.ids), 1), -1)
         return torch.from_numpy(self.epochs.shown[[self._number[one] for one in batch.ids]])
 
     def _loss(
-        self, loop: Loop, views: Views, shown: Tensor, queries: Tensor, references: Tensor
+        self, loop: Loop, views: Views, batch: ViewPairs | FrontRows, queries: Tensor, references: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The loss over all processes' pairs, and the share of queries whose best reference is their own."""
         settings, gather = self.settings, loop.gather_with_gradient
@@ -286,7 +286,7 @@ class RetrievalTrainer(Trainable):
         if settings.loss == "contrast":
             negatives = None
             if self.memory is not None:
-                shown = gather(shown.to(queries.device, torch.float64)).long()
+                shown = gather(self._shown(batch).to(queries.device))
                 negatives = self.memory.hardest(queries, shown, mask)
                 self.memory.add(references, shown[:, 0])
             loss = contrast_loss(queries, references, heading, self.temperature(), mask, negatives)

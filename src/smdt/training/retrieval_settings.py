@@ -46,7 +46,7 @@ class RetrievalTraining(LoopSettings):
         loss: ``contrast`` over places and turns; ``triplet``, the published soft margin; or ``info_nce``. The last two
             compare whole descriptors, so strips of several columns have to look north for them.
         memory: how many references of earlier steps are held, a few thousand, of which the hardest for each query are
-            negatives of ``contrast``, too, see :mod:`smdt.retrieval.memory`. 0: none.
+            negatives of ``contrast``, too, see :mod:`smdt.retrieval.memory`; checkpoints hold them. 0: none.
         margin_scale: γ of the triplet loss.
         smoothing: share of InfoNCE's target that is spread over all.
         learning_rate: peak rate.
