@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from smdt.errors import ConfigError, ModelError
-from smdt.retrieval.embedding import embed_aerial, embed_ground, embed_mapped
+from smdt.retrieval.embedding import centre_queries, embed_aerial, embed_ground, embed_mapped
 from smdt.retrieval.encoder import VIEWS, Encoder, EncoderConfig
 from smdt.retrieval.matching import aligned_scores, best_turn, circular_scores, turn_strips
 from smdt.retrieval.models import CONFIG_FILE, create_model, fingerprint, load_model, save_model
@@ -68,6 +68,42 @@ def test_global_descriptors_are_strips_of_one_column_and_unit_norm(
     strips = embed_ground(models[family], torch.rand(3, 3, 32, 128))
     assert strips.shape[2] == 1
     torch.testing.assert_close(strips.norm(dim=1), torch.ones(3, 1), atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_mirrored_model_compares_both_mirror_images(models: dict[str, Encoder], family: str) -> None:
+    plain = models[family]
+    mirrored = create_model(family, {**FAMILIES[family], "mirrored": True}).eval()
+    mirrored.load_state_dict(plain.state_dict())
+    assert fingerprint(mirrored) != fingerprint(plain)  # other descriptors
+    for view, embed in zip(VIEWS, (embed_ground, embed_mapped), strict=True):
+        images = torch.rand(2, 3, *plain.config.image_shape(view))
+        own, other = embed(mirrored, images).chunk(2, dim=1)
+        torch.testing.assert_close(own, embed(plain, images))
+        torch.testing.assert_close(other, embed(plain, images.flip(-1)).flip(-1))
+        torch.testing.assert_close(embed(mirrored, images.flip(-1)), torch.cat([other, own], dim=1).flip(-1))
+        assert mirrored(images, view).shape == plain(images, view).shape  # what a training learns by
+
+
+def test_a_mirrored_model_s_columns_are_those_of_the_picture(models: dict[str, Encoder]) -> None:
+    mirrored = create_model("siamese", {**FAMILIES["siamese"], "mirrored": True}).eval()
+    mirrored.load_state_dict(models["siamese"].state_dict())
+    picture = torch.full((1, 3, 32, 128), 0.5)
+    post = picture.clone()
+    post[..., 80:96] = 1.0  # the sixth of eight columns
+    changed = (embed_ground(mirrored, post) - embed_ground(mirrored, picture)).square()
+    for half in changed.chunk(2, dim=1):
+        assert int(half.sum(1).argmax()) == 5
+
+
+def test_a_mirrored_model_s_mean_is_one_for_both_images() -> None:
+    settings = {**FAMILIES["siamese"], "mirrored": True, "remove_mean": True}
+    model = create_model("siamese", settings).eval()
+    model.ground_mean.copy_(torch.rand(model.channels))
+    strips = torch.rand(2, 2 * model.channels, model.columns)
+    left, right = centre_queries(model, strips).chunk(2, dim=1)
+    torch.testing.assert_close(left, strips[:, : model.channels] - model.ground_mean[:, None])
+    torch.testing.assert_close(right, strips[:, model.channels :] - model.ground_mean[:, None])
 
 
 def test_one_column_is_scored_by_cosine_at_its_only_turn_and_gives_no_heading() -> None:

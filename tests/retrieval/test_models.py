@@ -137,6 +137,12 @@ def test_the_card_says_what_lies_beyond_a_narrow_photo(beyond: str, said: str) -
     )
 
 
+def test_the_card_says_where_mirror_images_are_compared() -> None:
+    told = "mirror images are embedded as well"
+    assert told in model_card(EncoderConfig("x", mirrored=True), {}, 1)
+    assert told not in model_card(EncoderConfig("x"), {}, 1)
+
+
 def test_from_pretrained_takes_a_folder_without_a_network(
     tiny_model: Siamese, tiny_model_folder: Path
 ) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from smdt.errors import ConfigError, TrainingError
 from smdt.retrieval.models import fingerprint, load_model
@@ -59,6 +60,18 @@ def test_a_training_is_the_same_from_memory_from_a_folder_and_from_one_that_was_
     assert (read, filled, found) == ([10], [10], [])
     # what does not change the features may be another
     _trained(replace(settings, out=tmp_path / "longer", steps=5, learning_rate=1e-3, batch=2))
+
+
+def test_a_mirrored_model_learns_the_same_of_the_same_features(
+    settings: RetrievalTraining, tmp_path: Path
+) -> None:
+    _trained(settings)
+    mirrored = replace(settings, out=tmp_path / "mirrored", model={**settings.model, "mirrored": True})
+    assert _trained(mirrored)[1] == []
+    plain, twice = load_model(str(settings.out)), load_model(str(mirrored.out))
+    assert twice.config == replace(plain.config, mirrored=True)
+    state = twice.state_dict()
+    assert all(torch.equal(state[name], one) for name, one in plain.state_dict().items())
 
 
 def test_a_stopped_training_goes_on_from_them(settings: RetrievalTraining, tmp_path: Path) -> None:

@@ -1,4 +1,9 @@
-"""Images → strips, in batches: what the index, the evaluation and a single photo all go through."""
+"""Images → strips, in batches: what the index, the evaluation and a single photo all go through.
+
+Where a model's config says ``mirrored``, each picture's mirror image is embedded as well, and its strip, the columns
+put back in order, joins the picture's own as further channels: C is then twice the model's. A scene in a mirror is as
+likely a scene, but a network errs on it in other ways, and what both say of a place is surer than what either says.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +73,10 @@ def embed_aerial(
 def _embed(model: Encoder, images: Tensor, view: str) -> Tensor:
     device = model.ground_mean.device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast_bfloat16(device)):
-        strips: Tensor = model(images.to(device), view)
+        images = images.to(device)
+        strips: Tensor = model(images, view)
+        if model.config.mirrored:
+            strips = torch.cat([strips, model(images.flip(-1), view).flip(-1)], dim=1)
     return strips.float().cpu()
 
 
@@ -89,4 +97,7 @@ def centre_queries(model: Encoder, strips: Tensor, set_mean: Tensor | None = Non
     """
     if not model.config.remove_mean:
         return strips
-    return strips - (model.ground_mean.cpu()[:, None] if set_mean is None else set_mean)
+    if set_mean is None:
+        own = model.ground_mean.cpu()[:, None]
+        set_mean = own.repeat(strips.shape[1] // len(own), 1)  # of a picture and of its mirror image alike
+    return strips - set_mean

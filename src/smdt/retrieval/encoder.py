@@ -55,6 +55,9 @@ class EncoderConfig:
         camera_within_m: how far off the tile's centre, east and north each, cameras stood in training; 0: not said.
             Where they may stand further off, a tile is embedded round several points; see
             :mod:`smdt.retrieval.centres`.
+        mirrored: whether matching sees each picture's mirror image as well; see
+            :mod:`smdt.retrieval.embedding`. No training does anything else for it, so a model that was trained with
+            mirror images can be given it afterwards.
     """
 
     family: ClassVar[str] = ""
@@ -72,6 +75,7 @@ class EncoderConfig:
     cgan_fingerprint: str = ""
     beyond: str = "black"
     camera_within_m: float = 0.0
+    mirrored: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no model can be."""
@@ -148,7 +152,8 @@ class Encoder(nn.Module, ABC):
         pixel_std: of each colour, divided by before the network.
 
     Attributes:
-        ground_mean: (C,) mean of the ground view's strips, for models whose mean is removed.
+        ground_mean: (C,) mean of the ground view's strips, for models whose mean is removed; one for both where
+            mirror images are seen as well.
         ground_view_weight: (C,) of Ig′'s strip beside the mapped tile's; None unless the aerial input is ``both``.
         ground_views: makes Ig′ of tiles; None unless the aerial input needs it, and then set by
             :func:`smdt.retrieval.aerial_views.attach_ground_views`. It is no part of the network's weights.

@@ -8,6 +8,7 @@ from typing import Any
 from smdt.retrieval.encoder import EncoderConfig
 
 _BEYOND = {"black": "black", "mirror": "the photo mirrored"}
+_MIRRORED = "- Both views' mirror images are embedded as well, and their strips compared beside the others."
 _FAMILIES = {
     "siamese": "one convolutional trunk for both views; strips of features in azimuth order, which also give a heading",
     "compact": "a small network that gives strips of features in azimuth order, which also give a heading",
@@ -41,6 +42,7 @@ def model_card(config: EncoderConfig, record: Mapping[str, Any], parameters: int
         f"- Street view: panoramas of {config.height_px}×{config.width_px} pixels; "
         f"{_BEYOND[config.beyond]} beyond a narrow photo's edges.",
         f"- Aerial view: {_aerial(config)}.",
+        *([_MIRRORED] if config.mirrored else []),
         "",
         "## Training",
         "",

@@ -217,7 +217,7 @@ def fingerprint(model: Encoder) -> str:
     del config["cgan"]  # where it is; what it is stands in its fingerprint
     if model.config.aerial_input == "mapped":  # models that were made before there was a choice are the same
         del config["aerial_input"], config["cgan_fingerprint"]
-    for name, before in (("beyond", "black"), ("camera_within_m", 0.0)):
+    for name, before in (("beyond", "black"), ("camera_within_m", 0.0), ("mirrored", False)):
         if config[name] == before:
             del config[name]
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())

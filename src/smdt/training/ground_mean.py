@@ -44,7 +44,7 @@ def ground_mean(
     total, done = torch.zeros(model.channels, dtype=torch.float64), 0
     while done < panoramas:
         strips = embed_ground(model, source.batch(_BATCH, rng).ground)
-        total += strips.double().mean(2).sum(0)
+        total += strips.double().mean(2).sum(0).view(-1, model.channels).mean(0)
         done += _BATCH
         if progress:
             progress(done, max(done, panoramas))

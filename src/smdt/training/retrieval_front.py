@@ -222,8 +222,10 @@ class FrontCache:
         pictures = [one.path for one in queries] + [one.path for one in references]
         labelled = self.views.ground_augmentation is not None
         pictures += [one.labels_path for one in queries if labelled and one.labels_path is not None]
+        known = self.settings.lasting()
         return {
-            **{name: self.settings.lasting()[name] for name in _DECIDE},
+            **{name: known[name] for name in _DECIDE},
+            "model": {name: value for name, value in known["model"].items() if name != "mirrored"},
             "segmenter": str(self.settings.align.get("segmenter")),
             "cgan_fingerprint": self.model.config.cgan_fingerprint,
             "trunk": weights_digest(trunk),
