@@ -89,7 +89,7 @@ def notes_of(result: Evaluation) -> list[str]:
             "rotation-free keys were scored at every turn, so these figures are not exact."
         )
     if result.facts["centres"] != 1:
-        notes.append(f"Each reference was seen from {centres_text(int(result.facts['centres'] or 1))}.")
+        notes.append(f"References are seen from {centres_text(int(result.facts['centres'] or 1))}.")
     elif result.facts["off_centre_m"]:
         notes.append(
             "One point a tile: it is near enough, or the model does not say how near cameras have to be."
