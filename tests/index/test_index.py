@@ -117,7 +117,7 @@ def test_an_index_of_another_model_is_refused(
     save_model(tiny_model, tmp_path / "m", {})
     changed = load_model(str(tmp_path / "m"))
     changed.ground_mean += 1.0
-    with pytest.raises(DescriptorIndexError, match="with other weights"):
+    with pytest.raises(DescriptorIndexError, match="of other weights or settings; build the index again"):
         index.check_model(changed, tmp_path)
 
 

@@ -95,6 +95,7 @@ def test_a_stopped_training_goes_on_from_them(settings: RetrievalTraining, tmp_p
         ({"seed": 1}, "its seed, trunk differ"),
         ({"narrow_widths": "inverse", "narrowest_deg": 70.0}, "its narrow_widths, narrowest_deg differ"),
         ({"front_narrow": False}, "front_narrow, shapes"),
+        ({"model": {"backbone": "test_efficientnet", "tile_px": 64, "beyond": "mirror"}}, "its model differ"),
     ],
 )
 def test_features_of_another_training_are_refused_and_kept(

@@ -95,12 +95,14 @@ class DescriptorIndex:
             DescriptorIndexError: if the index was made by another model or other weights.
         """
         if self.info.fingerprint != fingerprint(model):
-            same = " with other weights" if self.info.model == model.config.name else ""
-            raise DescriptorIndexError(
-                f"was made by model '{self.info.model}', not by '{model.config.name}'{same}",
-                where=where,
-                remedy=f"locate with --model {self.info.model}, or build the index again",
-            )
+            own, other = self.info.model, model.config.name
+            if own == other:
+                what = f"was made by another '{own}' than this one, of other weights or settings"
+                remedy = "build the index again, or name with --model the folder it was made by"
+            else:
+                what = f"was made by model '{own}', not by '{other}'"
+                remedy = f"locate with --model {own}, or build the index again"
+            raise DescriptorIndexError(what, where=where, remedy=remedy)
 
     @cached_property
     def rotation_keys(self) -> RotationKeys:

@@ -223,7 +223,7 @@ class FrontCache:
         labelled = self.views.ground_augmentation is not None
         pictures += [one.labels_path for one in queries if labelled and one.labels_path is not None]
         known = self.settings.lasting()
-        return {
+        return {  # mirror images are compared afterwards, so "mirrored" is no matter here
             **{name: known[name] for name in _DECIDE},
             "model": {name: value for name, value in known["model"].items() if name != "mirrored"},
             "segmenter": str(self.settings.align.get("segmenter")),
